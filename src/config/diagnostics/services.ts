@@ -1,0 +1,10 @@
+/** Diagnostic rows SP7xxx. Numbers are never reused. */
+import type { DiagnosticRow } from '../diagnostics.ts'
+
+export const SERVICE_CODES = {
+  SP7000: {
+    severity: 'error',
+    title: 'Invalid value',
+    explanation: 'A value is not allowed here; the message says what is.',
+  },
+} as const satisfies Record<string, DiagnosticRow>

@@ -1,0 +1,125 @@
+/**
+ * Plain integer slots that the data path increments and a scrape reads (Envoy stat names, behaviour §9.2).
+ * Objects, not a metrics library: one `+= 1` per event on the hot path.
+ */
+
+/** One per cluster name; survives reloads so that counters never fall. */
+export type ClusterStats = {
+  readonly name: string
+  upstream_cx_total: number
+  upstream_cx_active: number
+  upstream_cx_connect_fail: number
+  upstream_cx_connect_timeout: number
+  upstream_cx_destroy: number
+  upstream_cx_rx_bytes_total: number
+  upstream_cx_tx_bytes_total: number
+  upstream_rq_total: number
+  upstream_rq_active: number
+  upstream_rq_completed: number
+  upstream_rq_timeout: number
+  upstream_rq_retry: number
+  upstream_rq_retry_success: number
+  upstream_rq_rx_reset: number
+  upstream_rq_cancelled: number
+  upstream_rq_pending_failure_eject: number
+  ssl_handshake: number
+  ssl_connection_error: number
+  ssl_fail_verify_error: number
+  ssl_fail_verify_san: number
+  /** Answers that the address guard dropped. */
+  address_denied: number
+  membership_total: number
+  membership_healthy: number
+  /** Responses by status code. */
+  readonly upstream_rq: Map<number, number>
+}
+
+export function newClusterStats(name: string): ClusterStats {
+  return {
+    name,
+    upstream_cx_total: 0,
+    upstream_cx_active: 0,
+    upstream_cx_connect_fail: 0,
+    upstream_cx_connect_timeout: 0,
+    upstream_cx_destroy: 0,
+    upstream_cx_rx_bytes_total: 0,
+    upstream_cx_tx_bytes_total: 0,
+    upstream_rq_total: 0,
+    upstream_rq_active: 0,
+    upstream_rq_completed: 0,
+    upstream_rq_timeout: 0,
+    upstream_rq_retry: 0,
+    upstream_rq_retry_success: 0,
+    upstream_rq_rx_reset: 0,
+    upstream_rq_cancelled: 0,
+    upstream_rq_pending_failure_eject: 0,
+    ssl_handshake: 0,
+    ssl_connection_error: 0,
+    ssl_fail_verify_error: 0,
+    ssl_fail_verify_san: 0,
+    address_denied: 0,
+    membership_total: 0,
+    membership_healthy: 0,
+    upstream_rq: new Map(),
+  }
+}
+
+/** One per bound port. `address` is Envoy's listener name: `0.0.0.0_8080`. */
+export type ListenerStats = {
+  readonly address: string
+  downstream_cx_total: number
+  downstream_cx_active: number
+  downstream_cx_destroy: number
+  downstream_cx_overflow: number
+  downstream_pre_cx_timeout: number
+  no_filter_chain_match: number
+  ssl_handshake: number
+  ssl_connection_error: number
+  ssl_fail_verify_no_cert: number
+  ssl_fail_verify_error: number
+  ssl_fail_verify_san: number
+  downstream_rq_total: number
+  downstream_rq_active: number
+  downstream_rq_rx_reset: number
+  downstream_rq_timeout: number
+  downstream_rq_too_large: number
+  no_route: number
+  no_cluster: number
+  rq_direct_response: number
+  rbac_allowed: number
+  rbac_denied: number
+  rbac_shadow_allowed: number
+  rbac_shadow_denied: number
+  /** Responses by class, index 1–5. */
+  readonly downstream_rq_xx: number[]
+}
+
+export function newListenerStats(address: string): ListenerStats {
+  return {
+    address,
+    downstream_cx_total: 0,
+    downstream_cx_active: 0,
+    downstream_cx_destroy: 0,
+    downstream_cx_overflow: 0,
+    downstream_pre_cx_timeout: 0,
+    no_filter_chain_match: 0,
+    ssl_handshake: 0,
+    ssl_connection_error: 0,
+    ssl_fail_verify_no_cert: 0,
+    ssl_fail_verify_error: 0,
+    ssl_fail_verify_san: 0,
+    downstream_rq_total: 0,
+    downstream_rq_active: 0,
+    downstream_rq_rx_reset: 0,
+    downstream_rq_timeout: 0,
+    downstream_rq_too_large: 0,
+    no_route: 0,
+    no_cluster: 0,
+    rq_direct_response: 0,
+    rbac_allowed: 0,
+    rbac_denied: 0,
+    rbac_shadow_allowed: 0,
+    rbac_shadow_denied: 0,
+    downstream_rq_xx: [0, 0, 0, 0, 0, 0],
+  }
+}

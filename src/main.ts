@@ -1,0 +1,1 @@
+/** argv → command; the only file that does anything on import. */

@@ -1,0 +1,102 @@
+/** Virtual hosts and routes of one server, and the registry of hosts. */
+import type { SourceRef } from '../core/attributes.ts'
+
+export type StringMatch =
+  | { readonly kind: 'exact'; readonly value: string }
+  | { readonly kind: 'prefix'; readonly value: string }
+  | { readonly kind: 'regex'; readonly value: string }
+  | { readonly kind: 'present' }
+
+export type NamedMatch = { readonly name: string; readonly match: StringMatch }
+
+/** One HTTPMatchRequest; what depends on gateway and port was decided when the table was built. All fields are ANDed. */
+export type MatchModel = {
+  readonly source: SourceRef
+  readonly name: string | null
+  readonly uri: StringMatch | null
+  readonly ignoreUriCase: boolean
+  readonly scheme: StringMatch | null
+  readonly method: StringMatch | null
+  readonly authority: StringMatch | null
+  /** Header names are lower case. */
+  readonly headers: readonly NamedMatch[]
+  readonly withoutHeaders: readonly NamedMatch[]
+  readonly queryParams: readonly NamedMatch[]
+}
+
+export type HeaderEdit = {
+  readonly set: readonly (readonly [name: string, value: string])[]
+  readonly add: readonly (readonly [name: string, value: string])[]
+  readonly remove: readonly string[]
+}
+export type HeaderEdits = { readonly request: HeaderEdit; readonly response: HeaderEdit }
+
+export type ForwardAction = {
+  readonly kind: 'forward'
+  /** `cluster` is a ClusterModel name; an unknown one answers 503 NC. Weights are relative; none is 0. */
+  readonly destinations: readonly {
+    readonly cluster: string
+    readonly weight: number
+    readonly headers: HeaderEdits | null
+  }[]
+  /** null: no limit (Istio's default). */
+  readonly timeoutMs: number | null
+  readonly rewrite: { readonly uri: string | null; readonly authority: string | null } | null
+}
+export type RedirectAction = {
+  readonly kind: 'redirect'
+  readonly code: number
+  readonly uri: string | null
+  readonly authority: string | null
+  readonly scheme: string | null
+  readonly port: number | 'FROM_PROTOCOL_DEFAULT' | 'FROM_REQUEST_PORT' | null
+}
+export type DirectResponseAction = {
+  readonly kind: 'direct'
+  readonly status: number /** base64 */
+  readonly body: string
+}
+
+export type RouteModel = {
+  readonly name: string | null
+  readonly source: SourceRef
+  /** Alternatives; empty: always. */
+  readonly matches: readonly MatchModel[]
+  readonly action: ForwardAction | RedirectAction | DirectResponseAction
+  readonly headers: HeaderEdits | null
+}
+
+/** One `from` entry. `serviceAccounts: null` is the whole namespace; a list comes from workloadSelector (contract §3). */
+export type CallerModel = {
+  readonly namespace: string
+  readonly serviceAccounts: readonly string[] | null
+  readonly source: SourceRef
+}
+
+/** One `to` of an ASMEgressTrafficPolicy for one host: who may use it, and its own route. */
+export type GrantModel = {
+  readonly name: string
+  readonly source: SourceRef
+  readonly callers: readonly CallerModel[]
+  readonly route: RouteModel
+}
+
+export type VirtualHostModel = {
+  /** `*`, `*.suffix` or exact; lower case. */
+  readonly host: string
+  readonly source: SourceRef
+  /**
+   * null: no egress policy speaks for this host. Else the first grant whose callers hold the peer decides, in both
+   * outbound traffic modes; none: as an unregistered host.
+   */
+  readonly grants: readonly GrantModel[] | null
+  /** From VirtualServices, in match order. null: none is bound, so the grant's own route is used. */
+  readonly routes: readonly RouteModel[] | null
+  /** `httpsRedirect` of the Gateway server: 301 to https for everything. */
+  readonly httpsRedirect: boolean
+}
+
+export type RouteTableModel = { readonly name: string; readonly virtualHosts: readonly VirtualHostModel[] }
+
+/** A host a visible ServiceEntry (or egress policy) names: exact or `*.suffix`, lower case. */
+export type RegisteredHost = { readonly host: string; readonly source: SourceRef }
