@@ -1,5 +1,5 @@
 /** The bootstrap file after parsing, defaults and path resolution. Durations are milliseconds, sizes bytes, paths absolute. */
-export type PathNormalization = 'NONE' | 'BASE' | 'MERGE_SLASHES' | 'DECODE_AND_MERGE_SLASHES'
+import type { PathNormalization } from '../core/request-target.ts'
 
 export type Endpoint = { readonly address: string; readonly port: number }
 

@@ -1,0 +1,122 @@
+/**
+ * Which header fields may cross the gateway, and in what form they leave (behaviour §7.4, §10.4; threats 11–14).
+ * Lists are flat (name, value, …) with lower-case names; incoming lists are never edited, outgoing ones are built.
+ */
+import type { HeaderList } from './attributes.ts'
+
+/** RFC 9110 §7.6.1 and its usual company. `te: trailers` is handled apart. */
+const HOP_BY_HOP: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings',
+  'expect',
+])
+
+export function isHopByHop(name: string): boolean {
+  return HOP_BY_HOP.has(name)
+}
+
+/** Trace context of the common systems; stays by default, goes with `tracing.propagate: false`. */
+const TRACE: ReadonlySet<string> = new Set([
+  'traceparent', 'tracestate', 'baggage', 'b3', 'x-b3-traceid', 'x-b3-spanid', 'x-b3-parentspanid', 'x-b3-sampled', 'x-b3-flags',
+  'x-ot-span-context', 'grpc-trace-bin', 'x-cloud-trace-context', 'x-datadog-trace-id', 'x-datadog-parent-id', 'x-datadog-sampling-priority', 'sw8',
+])
+
+/** Fields of the mesh and of other proxies: never leave for a MESH_EXTERNAL destination, and callers cannot steer us with them. */
+export function isMeshHeader(name: string): boolean {
+  return name.startsWith('x-envoy-') || name.startsWith('x-forwarded-') || name === 'forwarded' || name.startsWith('x-sallyport-')
+}
+
+/** RFC 9110 §5.6.2 token. */
+const TOKEN = /^[!#$%&'*+.^_`|~0-9a-z-]+$/
+/** Fields that `Connection` may not name: dropping them would change meaning or framing (Envoy refuses the same). */
+const NOT_NOMINABLE: ReadonlySet<string> = new Set(['host', 'content-length', 'transfer-encoding', 'authorization', 'cookie'])
+
+/**
+ * Names that `Connection` lists, lower case; null: refuse with 400 (ten or more names, a pseudo or forwarding field,
+ * or one whose removal would change what is sent; behaviour §10.4).
+ */
+export function connectionNominations(headers: HeaderList): ReadonlySet<string> | null {
+  let names: Set<string> | null = null
+  for (let i = 0; i < headers.length; i += 2) {
+    if (headers[i] !== 'connection') continue
+    for (const part of (headers[i + 1] as string).split(',')) {
+      const name = part.trim().toLowerCase()
+      if (name === '') continue
+      if (!TOKEN.test(name) || name.startsWith('x-forwarded-') || NOT_NOMINABLE.has(name)) return null
+      names ??= new Set()
+      names.add(name)
+    }
+  }
+  if (names === null) return NONE
+  return names.size >= 10 ? null : names
+}
+const NONE: ReadonlySet<string> = new Set()
+
+/** A field value as RFC 9110 §5.5 allows it: no control characters but tab. */
+const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
+
+/** True when every field can be carried unchanged by either engine. `__proto__` cannot be an object key safely. */
+export function fieldsAreCarriable(headers: HeaderList): boolean {
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string
+    if (name === '__proto__' || !TOKEN.test(name) || !VALUE.test(headers[i + 1] as string)) return false
+  }
+  return true
+}
+
+/** What decides the outgoing list besides the incoming one. */
+export type OutgoingRules = {
+  /** Canonical authority to send as `host`. */
+  readonly authority: string
+  readonly nominated: ReadonlySet<string>
+  /** MESH_EXTERNAL: nothing of the mesh leaks. */
+  readonly external: boolean
+  readonly propagateTrace: boolean
+  readonly requestId: string
+  /** For mesh-internal destinations only. */
+  readonly xForwardedFor: string
+  readonly scheme: 'http' | 'https'
+}
+
+/** Builds the request fields that go out: `host` first, nothing hop-by-hop, nothing of the mesh to the outside. */
+export function outgoingHeaders(headers: HeaderList, rules: OutgoingRules): string[] {
+  const out: string[] = ['host', rules.authority]
+  let cookie = -1
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string
+    const value = headers[i + 1] as string
+    if (name === 'host' || name === 'x-request-id' || HOP_BY_HOP.has(name) || isMeshHeader(name) || rules.nominated.has(name)) continue
+    if (!rules.propagateTrace && TRACE.has(name)) continue
+    if (name === 'cookie') {
+      // HTTP/2 may split cookies into several fields; HTTP/1.1 wants one (RFC 9113 §8.2.3).
+      if (cookie >= 0) {
+        out[cookie] = `${out[cookie]}; ${value}`
+        continue
+      }
+      cookie = out.length + 1
+    }
+    out.push(name, value)
+  }
+  out.push('x-request-id', rules.requestId)
+  if (!rules.external) out.push('x-forwarded-for', rules.xForwardedFor, 'x-forwarded-proto', rules.scheme)
+  return out
+}
+
+/** Response fields that must not reach the caller from outside: ours alone to say. */
+export function returnedHeaders(headers: HeaderList): string[] {
+  const out: string[] = []
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string
+    if (name === 'server' || HOP_BY_HOP.has(name) || name.startsWith('x-envoy-') || name.startsWith('x-sallyport-')) continue
+    out.push(name, headers[i + 1] as string)
+  }
+  return out
+}

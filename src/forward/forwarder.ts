@@ -1,0 +1,54 @@
+/**
+ * The seam between judging and carrying: an exchange hands over a request that is already complete (method, target,
+ * header fields exactly as they are to go out) and a cluster; an engine carries it. Engines are interchangeable
+ * (contract §10); nothing behind this seam may change a byte of what was judged.
+ */
+import type { Readable } from 'node:stream'
+import type { HeaderList } from '../core/attributes.ts'
+import type { RefusalKind } from '../core/refusal.ts'
+
+export type OutgoingRequest = {
+  readonly method: string
+  /** Origin-form target, sent byte for byte. */
+  readonly target: string
+  /**
+   * Everything that is to be sent: `host` first, no hop-by-hop fields, no `transfer-encoding`. With a `content-length`
+   * the body is framed by it; with a body and no length it is chunked; without a body no framing is added.
+   */
+  readonly headers: HeaderList
+  /** null: the request has no body, so it may be sent again if a reused connection dies before an answer. */
+  readonly body: Readable | null
+  /** Canonical host the caller asked for: what a `dynamic` cluster resolves and verifies. */
+  readonly requestedHost: string
+  /** Replaces the cluster's port (ALLOW_ANY only); null: the cluster's own. */
+  readonly portOverride: number | null
+}
+
+export type UpstreamResponse = {
+  readonly status: number
+  /** Lower-case names, hop-by-hop fields and everything named by `connection` removed, repeated fields kept apart. */
+  readonly headers: HeaderList
+  /** Errors (never ends cleanly) when the upstream dies in mid-body. Must be consumed or destroyed. */
+  readonly body: Readable
+}
+
+/** Why there is no response. `kind` is a row of core/refusal.ts. */
+export type UpstreamFailure = {
+  readonly kind: RefusalKind
+  /** Replaces the row's details / body; null: the row's own. */
+  readonly details: string | null
+  readonly body: string | null
+  /** For `upstream_transport_failure_reason`; null when the transport did not fail. */
+  readonly transportFailure: string | null
+}
+
+/** All callbacks are asynchronous to `send`. After `onConnected`* exactly one of `onResponse`, `onFailure` is called, once; none after `abort()`. */
+export type ForwardHandlers = {
+  /** An address was chosen and the request is on a connection to it; again for each further attempt. Addresses are `ip:port`. */
+  readonly onConnected: (upstream: { readonly host: string; readonly localAddress: string; readonly reused: boolean }) => void
+  readonly onResponse: (response: UpstreamResponse) => void
+  readonly onFailure: (failure: UpstreamFailure) => void
+}
+
+/** `abort()` frees the upstream now (caller hung up, timeout); idempotent; a no-op once the response body has ended. */
+export type ForwardHandle = { abort(): void }
