@@ -1,4 +1,4 @@
-/** Diagnostic rows SP4xxx. Numbers are never reused. */
+/** Diagnostic rows SP4xxx: Gateway, VirtualService and how they join. Numbers are never reused. */
 import type { DiagnosticRow } from '../diagnostics.ts'
 
 export const NETWORKING_CODES = {
@@ -6,5 +6,162 @@ export const NETWORKING_CODES = {
     severity: 'error',
     title: 'Invalid value',
     explanation: 'A value is not allowed here; the message says what is.',
+  },
+  SP4001: {
+    severity: 'error',
+    title: 'Gateway server and TLS do not fit together',
+    explanation:
+      'HTTPS and TLS servers need a `tls` block; on plaintext servers only `tls.httpsRedirect` is legal. A server is never opened with less protection than its protocol names.',
+  },
+  SP4002: {
+    severity: 'error',
+    title: 'Certificate settings do not fit the TLS mode',
+    explanation:
+      'SIMPLE, MUTUAL and OPTIONAL_MUTUAL need exactly one source of a certificate, the two MUTUAL ones also a CA. ISTIO_MUTUAL takes the SVID of the gateway and the trust bundle, and forbids others.',
+  },
+  SP4003: {
+    severity: 'error',
+    title: 'AUTO_PASSTHROUGH is refused',
+    explanation:
+      'It lets the caller name any cluster of the mesh in the SNI, past every VirtualService. It belongs to multi-network gateways, not to the border. Use PASSTHROUGH with explicit hosts.',
+  },
+  SP4004: {
+    severity: 'error',
+    title: 'Not a host pattern',
+    explanation:
+      'Hosts are `name`, `*.suffix` or `*`; in a Gateway also with a namespace in front: `ns/name`, `./name`, `*/name`.',
+  },
+  SP4005: {
+    severity: 'warning',
+    title: 'Gateway server dropped: its host is already taken',
+    explanation:
+      'Two TLS servers on one port name the same host. As in Istio the later one (by Gateway name, then namespace) is dropped.',
+  },
+  SP4006: {
+    severity: 'warning',
+    title: 'Gateway server dropped: protocols conflict on one port',
+    explanation:
+      'A port is either plaintext HTTP, plaintext TCP or TLS. As in Istio the later server (by Gateway name, then namespace) is dropped.',
+  },
+  SP4007: {
+    severity: 'error',
+    title: 'Two servers claim the same SNI with equal right',
+    explanation:
+      'One terminates TLS and one passes it through, for the same host on the same port: which one a ClientHello belongs to would be a guess.',
+  },
+  SP4008: {
+    severity: 'error',
+    title: 'Two Gateway ports on one bound port',
+    explanation: 'Each Gateway port needs a port of its own. Change `spec.ports` of the bootstrap file.',
+  },
+  SP4009: {
+    severity: 'warning',
+    title: 'Tunnels are not built yet',
+    explanation:
+      'The server carries opaque bytes (TLS or TCP). Such connections come with a later release and are closed until then.',
+  },
+  SP4010: {
+    severity: 'info',
+    title: 'Gateway is for other workloads',
+    explanation: 'Its selector is not contained in `metadata.labels` of the bootstrap file, so it is passed over.',
+  },
+  SP4011: {
+    severity: 'warning',
+    title: 'Setting without effect',
+    explanation: 'The setting does nothing in this place; the message says why.',
+  },
+  SP4012: {
+    severity: 'error',
+    title: 'Bind address is not honoured',
+    explanation:
+      'Every listener binds to `bindAddress` of the bootstrap file. A server that asks for a narrower address would be reachable from more places than its YAML says.',
+  },
+  SP4020: {
+    severity: 'warning',
+    title: 'VirtualService names an unknown Gateway',
+    explanation: 'No Gateway of that namespace and name was loaded, so the VirtualService is not bound there.',
+  },
+  SP4021: {
+    severity: 'warning',
+    title: 'VirtualService and Gateway have no host in common',
+    explanation:
+      'The VirtualService names a Gateway of ours, but none of its hosts is covered by a server of that Gateway (or the server does not admit its namespace): it has no effect there.',
+  },
+  SP4022: {
+    severity: 'warning',
+    title: 'Rule can never be reached',
+    explanation: 'An earlier rule of the same VirtualService matches every request.',
+  },
+  SP4023: {
+    severity: 'error',
+    title: 'Not an RE2 pattern',
+    explanation: 'Regular expressions are RE2, matched against the whole value: no look-around, no back-references.',
+  },
+  SP4024: {
+    severity: 'error',
+    title: 'Header cannot be edited',
+    explanation:
+      'Pseudo and hop-by-hop fields, framing fields and `x-envoy-*` are the business of the gateway; editing them would change what a message means or steer proxies behind us.',
+  },
+  SP4025: {
+    severity: 'warning',
+    title: 'Command operator in a header value',
+    explanation:
+      'Envoy operators such as %DOWNSTREAM_REMOTE_ADDRESS% are not built yet. A `set` with one removes the header instead, so that a value of the caller never stands in for it; an `add` is left out. Write a literal % as %%.',
+  },
+  SP4026: {
+    severity: 'warning',
+    title: 'Delegation is not built yet',
+    explanation: 'A rule that delegates to another VirtualService answers 404 to every request it matches.',
+  },
+  SP4027: {
+    severity: 'error',
+    title: 'Rule with no action or several',
+    explanation: 'A rule has exactly one of `route`, `redirect`, `directResponse` (or `delegate`).',
+  },
+  SP4028: {
+    severity: 'warning',
+    title: 'sourceLabels and sourceNamespace are about the gateway',
+    explanation:
+      'In a rule bound to a Gateway Istio compares them with the labels and namespace of the gateway itself (not at all when the match names `gateways`). They say nothing about the caller: use an AuthorizationPolicy.',
+  },
+  SP4029: {
+    severity: 'warning',
+    title: 'Hosts of a VirtualService overlap',
+    explanation: 'One of its hosts covers another. The most specific host decides, both lead to the same rules.',
+  },
+  SP4030: {
+    severity: 'warning',
+    title: 'Match that can never hold',
+    explanation: 'The message says why no request can satisfy it.',
+  },
+  SP4031: {
+    severity: 'info',
+    title: 'VirtualService is not exported to us',
+    explanation: 'Its `exportTo` does not contain the namespace of the gateway, so it is passed over, as in Istio.',
+  },
+  SP4032: {
+    severity: 'warning',
+    title: 'Fault injection is not built yet',
+    explanation:
+      'Delays and partial aborts are left out. An abort with `httpStatus` of 100 percent is honoured: it is often used to block.',
+  },
+  SP4033: {
+    severity: 'error',
+    title: 'Rewrite by regular expression is not built yet',
+    explanation:
+      'Left out, requests would reach paths that the rule was to replace. Use `rewrite.uri` with a prefix match, or leave the rule out.',
+  },
+  SP4040: {
+    severity: 'error',
+    title: 'Egress policy on a server that cannot prove the caller',
+    explanation:
+      'The gateway port of an ASMEgressTrafficPolicy is served by a Gateway server without mutual TLS, so `from` could not be enforced there.',
+  },
+  SP4041: {
+    severity: 'warning',
+    title: 'HTTP and tunnels on one gateway port',
+    explanation:
+      'Egress policies name the same gateway port for HTTP and for opaque TLS. HTTP is served; tunnels come with a later release and are closed until then.',
   },
 } as const satisfies Record<string, DiagnosticRow>

@@ -1,0 +1,40 @@
+/** TABLE of commands: help and dispatch read it. */
+import { certs } from './certs.ts'
+import { explain } from './explain.ts'
+import type { Io } from './io.ts'
+import { run } from './run.ts'
+import { validate } from './validate.ts'
+import { version } from './version.ts'
+
+export type Command = {
+  readonly usage: string
+  readonly summary: string
+  /** Resolves to the exit code. May throw UsageError, or what parseArgs throws (exit code 2). */
+  readonly main: (argv: string[], io: Io) => Promise<number>
+}
+
+export const COMMANDS: Readonly<Record<string, Command>> = {
+  run: { usage: 'run -f FILE [--log-level LEVEL]', summary: 'start the gateway', main: run },
+  validate: { usage: 'validate -f FILE | DIR… [--strict]', summary: 'check bootstrap and resources; file:line:col for each finding', main: validate },
+  explain: {
+    usage: 'explain -f FILE [--from spiffe://…] [--port 80] [--source-ip IP] [--sni NAME] METHOD URL [-H "name: value"]…',
+    summary: 'the decision and why: every policy, rule and route consulted',
+    main: explain,
+  },
+  certs: { usage: 'certs init [--trust-domain D] | certs issue --spiffe ID [--dns N]… [--ttl 24h]', summary: 'a development CA in certs/, and SVIDs from it', main: certs },
+  version: { usage: 'version', summary: 'print the version', main: version },
+}
+
+export function helpText(): string {
+  const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length))
+  const rows = Object.entries(COMMANDS).map(([name, { usage, summary }]) => `  ${name.padEnd(width)}  ${summary}\n  ${' '.repeat(width)}    sallyport ${usage}`)
+  return [
+    'Usage: sallyport COMMAND [options]',
+    '',
+    ...rows,
+    '',
+    'Common options: -f/--config FILE (the bootstrap file), -o text|json, --color auto|never (also NO_COLOR).',
+    'Exit codes: run 0 after a drain, 1 not started · validate 0 no errors, 1 errors · explain 0 allowed, 1 refused · 2 usage.',
+    '',
+  ].join('\n')
+}

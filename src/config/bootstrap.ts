@@ -1,0 +1,224 @@
+/** The bootstrap file → Settings. Every field is effective or refused by name; none is silently inert (contract §2). */
+import path from 'node:path'
+import type { Settings } from '../model/settings.ts'
+import { BOOTSTRAP, type BootstrapSpec } from './bootstrap-schema.ts'
+import { canonicalise } from './canonical.ts'
+import { type Display, readText, top } from './files.ts'
+import { reportIssues } from './issues.ts'
+import { locator } from './position.ts'
+import type { Report, Resource } from './resource.ts'
+import { parseYaml } from './yaml.ts'
+
+/** Says what is wrong with an access-log format, null when nothing is. observe/access-log owns the operators. */
+export type CheckAccessLogFormat = (encoding: 'JSON' | 'TEXT', format: string) => string | null
+
+export type BootstrapOptions = {
+  readonly display: Display
+  readonly checkAccessLogFormat?: CheckAccessLogFormat | undefined
+}
+
+export type Bootstrap = {
+  /** null: the file has errors. */
+  readonly settings: Settings | null
+  /** Absolute; known also when the file has other errors, so that one run can judge the resources too. */
+  readonly resourcePaths: readonly string[]
+  readonly namespace: string
+}
+
+type At = Resource['at']
+
+/** Reads a bootstrap file (absolute path). Never throws on content. */
+export function readBootstrap(file: string, options: BootstrapOptions, report: Report): Bootstrap {
+  let failed = false
+  const watched: Report = (code, at, message, extra) => {
+    // Every code used here is an error unless it is lowered, as YAML's warnings are in the catalogue.
+    if (code !== 'SP1013' && code !== 'SP1015') failed = true
+    report(code, at, message, extra)
+  }
+  const nothing: Bootstrap = { settings: null, resourcePaths: [], namespace: 'istio-system' }
+  const name = options.display(file)
+  const source = readText(file, options.display, watched)
+  if (source === null) return nothing
+  const [document, ...more] = parseYaml(source, name, watched)
+  if (document === undefined || document.root.kind !== 'map') {
+    const at = document === undefined ? top(name) : document.locate(document.root.at)
+    if (!failed) report('SP1040', at, 'the bootstrap file holds no EgressGateway')
+    return nothing
+  }
+  for (const extra of more) {
+    const message = 'the bootstrap is one document; put resources into files of their own'
+    watched('SP1040', extra.locate(extra.root.at), message)
+  }
+  const { locate, root } = document
+  const walk = { unknownKeys: 'error', snakeCase: false, nulls: 'absent' } as const
+  const { value, positions } = canonicalise(BOOTSTRAP, root, [], walk, watched, locate)
+  const at = locator(positions, locate)
+  const written = value as Readonly<Record<string, unknown>>
+  checkHeader(written, at, watched)
+  const parsed = BOOTSTRAP.safeParse(value)
+  if (!parsed.success) {
+    reportIssues(parsed.error.issues, value, [], positions, locate, report)
+    return { settings: null, ...salvage(written, path.dirname(file), nothing) }
+  }
+  const { metadata, spec } = parsed.data
+  refuseUnbuilt(spec, at, watched)
+  checkPorts(spec, at, watched)
+  checkMeaning(spec, at, watched, options.checkAccessLogFormat)
+  const resolve = (given: string) => path.resolve(path.dirname(file), given)
+  const resourcePaths = spec.resources.map(resolve)
+  const settings = failed ? null : settingsOf(metadata, spec, resolve)
+  return { settings, resourcePaths, namespace: metadata.namespace }
+}
+
+function checkHeader(written: Readonly<Record<string, unknown>>, at: At, report: Report): void {
+  const expected = { apiVersion: 'sallyport.dev/v1', kind: 'EgressGateway' }
+  for (const [key, value] of Object.entries(expected)) {
+    const found = written[key]
+    if (typeof found === 'string' && found !== value) {
+      report('SP1040', at(key), `${key} is ${JSON.stringify(found)}`, { fix: `write ${key}: ${value}` })
+    }
+  }
+}
+
+/** What later steps can still use of a bootstrap with errors. */
+function salvage(written: Readonly<Record<string, unknown>>, directory: string, nothing: Bootstrap) {
+  const spec = (written['spec'] ?? {}) as { readonly resources?: unknown }
+  const metadata = (written['metadata'] ?? {}) as { readonly namespace?: unknown }
+  const given = Array.isArray(spec.resources) ? spec.resources : []
+  const paths = given.filter((each): each is string => typeof each === 'string' && each !== '')
+  return {
+    resourcePaths: paths.map((each) => path.resolve(directory, each)),
+    namespace: typeof metadata.namespace === 'string' ? metadata.namespace : nothing.namespace,
+  }
+}
+
+function isEmpty(value: unknown): boolean {
+  return value === undefined || value === null || (typeof value === 'object' && Object.keys(value).length === 0)
+}
+
+/** Contract §2: a field whose feature is not built yet is refused by name, unless it says what holds anyway. */
+function refuseUnbuilt(spec: BootstrapSpec, at: At, report: Report): void {
+  const refuse = (built: boolean, field: string, why: string, fix: string) => {
+    if (!built) report('SP1041', at('spec', ...field.split('.')), `spec.${field}: ${why}`, { fix })
+  }
+  const leave = 'leave it out'
+  refuse(spec.concurrency === 1, 'concurrency', 'worker processes are not built yet', 'write 1 or leave it out')
+  refuse(isEmpty(spec.identity.trustBundles), 'identity.trustBundles', 'federation is not built yet', leave)
+  refuse(isEmpty(spec.identity.crl), 'identity.crl', 'revocation lists are not built yet', leave)
+  refuse(isEmpty(spec.redis), 'redis', 'shared limits are not built yet', leave)
+  refuse(
+    isEmpty(spec.meshConfig.extensionProviders),
+    'meshConfig.extensionProviders',
+    'external authorization is not built yet',
+    leave,
+  )
+  const noTunnels = 'tunnels are not built yet'
+  refuse(spec.tunnels.idleTimeout === 3_600_000, 'tunnels.idleTimeout', noTunnels, 'write 1h or leave it out')
+  refuse(spec.tunnels.maxDuration === 0, 'tunnels.maxDuration', noTunnels, 'write 0s or leave it out')
+  refuse(
+    spec.unauthenticatedPassthrough === 'deny',
+    'unauthenticatedPassthrough',
+    noTunnels,
+    'write deny or leave it out',
+  )
+  refuse(
+    spec.http.engine !== 'wire',
+    'http.engine',
+    'the wire engine does not exist yet',
+    'write http-proxy or leave it out',
+  )
+}
+
+function checkPorts(spec: BootstrapSpec, at: At, report: Report): void {
+  const ANY = ['0.0.0.0', '::']
+  const taken: { address: string; port: number; what: string }[] = []
+  const claim = (address: string, port: number, what: string, ...where: string[]) => {
+    const other = taken.find(
+      (each) => each.port === port && (each.address === address || ANY.includes(each.address) || ANY.includes(address)),
+    )
+    if (port === 0) return
+    if (other === undefined) taken.push({ address, port, what })
+    else report('SP1042', at('spec', ...where), `${what} and ${other.what} are both bound to port ${port}`)
+  }
+  for (const [gatewayPort, bindPort] of Object.entries(spec.ports)) {
+    if (Number(gatewayPort) > 65535)
+      report('SP1000', at('spec', 'ports', gatewayPort), `${gatewayPort} is not a port number`)
+    claim(spec.bindAddress, bindPort, `Gateway port ${gatewayPort}`, 'ports', gatewayPort)
+  }
+  for (const name of ['admin', 'metrics', 'health'] as const) {
+    claim(spec[name].address, spec[name].port, `the ${name} server`, name, 'port')
+  }
+}
+
+function checkMeaning(spec: BootstrapSpec, at: At, report: Report, checkFormat?: CheckAccessLogFormat): void {
+  const { dns, meshConfig } = spec
+  if (dns.minTtl > dns.maxTtl) report('SP1000', at('spec', 'dns', 'minTtl'), 'spec.dns.minTtl is longer than maxTtl')
+  meshConfig.trustDomainAliases.forEach((alias, index) => {
+    if (alias !== meshConfig.trustDomain) return
+    report('SP1000', at('spec', 'meshConfig', 'trustDomainAliases', index), 'the trust domain is no alias of itself')
+  })
+  const { accessLogEncoding: encoding, accessLogFormat: format } = meshConfig
+  if (format === '') return
+  // Istio falls back to the default format here; a log that is not what was asked for is not acceptable in an audit.
+  const problem = (encoding === 'JSON' ? notAnObject(format) : null) ?? checkFormat?.(encoding, format) ?? null
+  if (problem !== null) {
+    report('SP1000', at('spec', 'meshConfig', 'accessLogFormat'), `spec.meshConfig.accessLogFormat: ${problem}`)
+  }
+}
+
+function notAnObject(format: string): string | null {
+  let value: unknown = null
+  try {
+    value = JSON.parse(format)
+  } catch {}
+  const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
+  return isObject ? null : 'must be the text of a JSON object, because accessLogEncoding is JSON'
+}
+
+function settingsOf(
+  metadata: { readonly name: string; readonly namespace: string; readonly labels: Readonly<Record<string, string>> },
+  spec: BootstrapSpec,
+  resolve: (given: string) => string,
+): Settings {
+  const { meshConfig: mesh, identity, dns, http } = spec
+  return {
+    name: metadata.name,
+    namespace: metadata.namespace,
+    labels: metadata.labels,
+    mesh: {
+      rootNamespace: mesh.rootNamespace,
+      trustDomain: mesh.trustDomain,
+      trustDomainAliases: mesh.trustDomainAliases,
+      outboundTrafficPolicy: mesh.outboundTrafficPolicy.mode,
+      accessLogFile: mesh.accessLogFile === '' ? '' : resolve(mesh.accessLogFile),
+      accessLogEncoding: mesh.accessLogEncoding,
+      accessLogFormat: mesh.accessLogFormat,
+      pathNormalization: mesh.pathNormalization.normalization,
+      connectTimeoutMs: mesh.connectTimeout,
+    },
+    identity: {
+      certificateChain: resolve(identity.certificateChain),
+      privateKey: resolve(identity.privateKey),
+      trustBundle: resolve(identity.trustBundle),
+    },
+    secretsDirectory: resolve(spec.secretsDirectory),
+    bindAddress: spec.bindAddress,
+    unauthenticatedPassthrough: spec.unauthenticatedPassthrough,
+    ports: Object.entries(spec.ports).map(([port, bindPort]) => ({ gatewayPort: Number(port), bindPort })),
+    drainDurationMs: spec.drainDuration,
+    admin: spec.admin,
+    metrics: spec.metrics,
+    health: spec.health,
+    tracing: spec.tracing,
+    dns: { servers: dns.servers, minTtlMs: dns.minTtl, maxTtlMs: dns.maxTtl, staleForMs: dns.staleFor },
+    addressGuard: spec.addressGuard,
+    http: {
+      engine: 'http-proxy',
+      maxHeaderBytes: http.limits.maxHeaderBytes,
+      maxHeaders: http.limits.maxHeaders,
+      headersTimeoutMs: http.limits.headersTimeout,
+      idleTimeoutMs: http.limits.idleTimeout,
+      maxConnections: http.limits.maxConnections,
+    },
+  }
+}

@@ -1,0 +1,134 @@
+/** What an operator should know about a policy that loads but may not mean what was meant. Findings only; changes nothing. */
+import type { SourceRef } from '../core/attributes.ts'
+import { parseAuthority } from '../core/authority.ts'
+import type { ListenerModel } from '../model/listener.ts'
+import type { ConditionModel, PolicyModel, RuleModel } from '../model/policy.ts'
+import type { Settings } from '../model/settings.ts'
+import type { Report, Resource } from './resource.ts'
+
+const HTTP_ONLY: readonly string[] = ['host', 'method', 'path']
+const IDENTITY: readonly string[] = [
+  'source.principal',
+  'source.namespace',
+  'source.serviceAccount',
+  'source.trustDomain',
+]
+
+type Ports = readonly Pick<ListenerModel, 'gatewayPort' | 'bindPort'>[]
+
+/** Reports the warnings of one policy that applies to this gateway. */
+export function adviseOnPolicy(
+  resource: Resource,
+  policy: PolicyModel,
+  settings: Settings,
+  listeners: readonly ListenerModel[],
+  report: Report,
+): void {
+  const name = `${policy.namespace}/${policy.name}`
+  if (policy.rules.length === 0 && policy.action === 'ALLOW' && !policy.dryRun)
+    report('SP5023', resource.at('spec'), `ALLOW policy ${name} has no rules, so it refuses every request`)
+  const ports: Ports = listeners.length > 0 ? listeners : settings.ports
+  const tunnels = listeners.filter((listener) => listener.servers.some((server) => server.application === 'tunnel'))
+  for (const rule of policy.rules) {
+    for (const condition of conditionsOf(rule)) {
+      adviseOnPorts(condition, ports, report)
+      for (const [values, not] of [
+        [condition.values, false],
+        [condition.notValues, true],
+      ] as const)
+        for (const value of values) adviseOnValue(condition, value, (policy.action !== 'ALLOW') !== not, report)
+    }
+    if (policy.action === 'DENY') adviseOnTunnels(rule, tunnels, report)
+    if (policy.action === 'ALLOW') adviseOnAnonymous(rule, report)
+  }
+}
+
+function conditionsOf(rule: RuleModel): readonly ConditionModel[] {
+  return [...(rule.from ?? []).flat(), ...(rule.to ?? []).flat(), ...rule.when]
+}
+
+/** Contract §4: `ports` means the port really bound; a mapped Gateway port gets a warning with the fix. */
+function adviseOnPorts(condition: ConditionModel, ports: Ports, report: Report): void {
+  if (condition.key !== 'destination.port') return
+  for (const value of [...condition.values, ...condition.notValues]) {
+    const port = Number(value)
+    if (ports.some((listener) => listener.bindPort === port)) continue
+    const mapped = ports.find((listener) => listener.gatewayPort === port && listener.bindPort !== port)
+    if (mapped === undefined) continue
+    const bound = mapped.bindPort === 0 ? 'a free port chosen at start-up' : String(mapped.bindPort)
+    report('SP5021', condition.source, `port ${port} is the Gateway port; the port really bound is ${bound}`, {
+      fix:
+        mapped.bindPort === 0
+          ? `map it to a fixed port in spec.ports of the bootstrap file and write that one here`
+          : `write "${mapped.bindPort}"`,
+    })
+  }
+}
+
+/** `wide`: a match of this value refuses. Then a value that never matches is a hole, not just an oddity. */
+function adviseOnValue(condition: ConditionModel, value: string, wide: boolean, report: Report): void {
+  const { key, source } = condition
+  if (key === 'source.principal' && value.startsWith('spiffe://')) {
+    report('SP5020', source, `principal ${JSON.stringify(value)} never matches in Istio, which adds spiffe:// itself`, {
+      fix: `write ${JSON.stringify(value.slice('spiffe://'.length))}`,
+    })
+    return
+  }
+  const why = neverMatches(key, value)
+  if (why === null) return
+  report('SP5026', source, `${key} ${JSON.stringify(value)} can never match: ${why}`, {
+    severity: wide ? 'error' : 'warning',
+  })
+}
+
+function neverMatches(key: string, value: string): string | null {
+  const exact = !value.startsWith('*') && !value.endsWith('*')
+  if (key === 'host' && exact && parseAuthority(value.toLowerCase()) === null)
+    return 'it is no host name or IP literal in canonical form (no scheme or path, ASCII only, no leading zeros)'
+  if (key === 'path') {
+    if (value.includes('?')) return 'paths are compared without the query'
+    if (value.includes('#')) return 'paths are compared without a fragment'
+    if (!value.startsWith('/') && !value.startsWith('*')) return 'paths start with /'
+  }
+  if (key === 'method' && exact && value !== value.toUpperCase()) return 'methods are compared with their case'
+  return null
+}
+
+/** Behaviour §1.6: on tunnels a DENY loses its HTTP-only conditions and grows. */
+function adviseOnTunnels(rule: RuleModel, tunnels: readonly ListenerModel[], report: Report): void {
+  const dropped = conditionsOf(rule).filter(isHttpOnly)
+  const hit = tunnels.filter((listener) => canReach(rule, listener.bindPort))
+  if (dropped.length === 0 || hit.length === 0) return
+  const keys = [...new Set(dropped.map((condition) => condition.key))].join(', ')
+  const where = hit.map((listener) => String(listener.gatewayPort)).join(', ')
+  const at = (dropped[0] as ConditionModel).source satisfies SourceRef
+  const what = `on tunnels (port ${where}) ${keys} cannot be judged: there this rule refuses all that its other conditions match`
+  report('SP5022', at, what, { fix: 'add `ports` with the bound HTTP ports if tunnels are not meant' })
+}
+
+function isHttpOnly({ key }: ConditionModel): boolean {
+  return HTTP_ONLY.includes(key) || key.startsWith('request.')
+}
+
+/** Whether the rule's own port conditions leave this bound port in; 0 is not known before start-up. */
+function canReach(rule: RuleModel, bindPort: number): boolean {
+  const fits = (conditions: readonly ConditionModel[]) =>
+    conditions.every(({ key, values, notValues }) => {
+      if (key !== 'destination.port' || bindPort === 0) return true
+      if (notValues.some((value) => Number(value) === bindPort)) return false
+      return values.length === 0 || values.some((value) => Number(value) === bindPort)
+    })
+  return fits(rule.when) && (rule.to === null || rule.to.some(fits))
+}
+
+/** Trap no. 5: `notNamespaces` alone admits callers that have no namespace at all. */
+function adviseOnAnonymous(rule: RuleModel, report: Report): void {
+  for (const conditions of rule.from ?? []) {
+    const identity = conditions.filter((condition) => IDENTITY.includes(condition.key))
+    if (identity.length === 0 || identity.some((condition) => condition.values.length > 0)) continue
+    const first = identity[0] as ConditionModel
+    report('SP5027', first.source, `this ALLOW source only excludes identities, so callers without one match it`, {
+      fix: 'add principals: ["*"] to require an authenticated caller',
+    })
+  }
+}

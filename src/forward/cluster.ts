@@ -1,0 +1,240 @@
+/**
+ * One upstream: who answers, which of them is next, and how to speak to it. Resolves by name, has every candidate
+ * judged, picks one. Engines get an endpoint whose pool dials exactly that address, or the failure to report.
+ */
+import { isIP } from 'node:net'
+import type { SecureContext } from 'node:tls'
+import { canonicalHost } from '../core/authority.ts'
+import { hostCovers } from '../core/host-pattern.ts'
+import type { ClusterStats } from '../core/stats.ts'
+import type { ClusterModel } from '../model/cluster.ts'
+import type { AddressGuard } from './address-guard.ts'
+import { type Balancer, createBalancer } from './balancer.ts'
+import type { DialTls } from './dial.ts'
+import { EndpointSet, type EndpointSource, type UpstreamEndpoint } from './endpoints.ts'
+import type { UpstreamFailure } from './forwarder.ts'
+import type { PoolIdentity, UpstreamPool } from './pool.ts'
+import type { DnsAnswer, NameResolver } from './resolve.ts'
+import { addressDenied, DNS_FAILURE, NO_HEALTHY_UPSTREAM } from './transport-failure.ts'
+
+/** TLS of a cluster, ready to use: contexts are built at reload. */
+export type ClusterTls = {
+  readonly mode: string
+  readonly context: SecureContext
+  readonly materialHash: string
+  /** null: the cluster's host, for wildcard clusters the requested name. */
+  readonly sni: string | null
+  readonly subjectAltNames: readonly string[]
+  readonly skipVerify: boolean
+}
+
+/** Limits on what an upstream may answer. */
+export type ResponseLimits = { readonly maxHeaderBytes: number; readonly maxHeaders: number }
+
+export type ClusterParts = {
+  readonly stats: ClusterStats
+  readonly tls: ClusterTls | null
+  readonly guard: AddressGuard
+  readonly resolver: NameResolver
+  readonly openPool: (identity: PoolIdentity, tls: DialTls | null) => UpstreamPool
+  readonly idleTimeoutMs: number
+  readonly limits: ResponseLimits
+  readonly random: () => number
+}
+
+/** Sets kept for names that callers asked for. */
+const MAX_REQUESTED = 10_000
+const NONE: readonly UpstreamEndpoint[] = []
+
+export class UpstreamCluster {
+  readonly name: string
+  readonly model: ClusterModel
+  readonly stats: ClusterStats
+  readonly limits: ResponseLimits
+  readonly #parts: ClusterParts
+  readonly #balancer: Balancer
+  /** The set that serves every request; null: it depends on the requested host. */
+  readonly #only: EndpointSet | null
+  readonly #requested = new Map<string, EndpointSet>()
+
+  constructor(model: ClusterModel, parts: ClusterParts) {
+    this.name = model.name
+    this.model = model
+    this.stats = parts.stats
+    this.limits = parts.limits
+    this.#parts = parts
+    this.#balancer = createBalancer(model.loadBalancer)
+    // With a wildcard host and no SNI of its own, what is verified depends on the requested name too.
+    const perHost =
+      model.discovery === 'dynamic' || (parts.tls !== null && parts.tls.sni === null && model.host.startsWith('*'))
+    this.#only = perHost ? null : this.#createSet(model.host, null)
+  }
+
+  /**
+   * An endpoint for the next attempt, or why there is none. `tried`: endpoints that could not be connected to, left
+   * out now. Synchronous unless a name has to be looked up; the promise never rejects.
+   */
+  pick(
+    requestedHost: string,
+    portOverride: number | null,
+    tried: readonly UpstreamEndpoint[] = NONE,
+  ): UpstreamEndpoint | UpstreamFailure | Promise<UpstreamEndpoint | UpstreamFailure> {
+    const set = this.#only ?? this.#setFor(requestedHost, portOverride)
+    if (!(set instanceof EndpointSet)) return set
+    const names = set.names
+    if (names.length === 0) return this.#choose(set, tried)
+    const answers = names.map((name) => this.#parts.resolver.lookup(name))
+    if (answers.some((answer) => answer instanceof Promise)) return this.#pickLater(set, answers, tried)
+    return this.#update(set, answers as readonly DnsAnswer[], tried)
+  }
+
+  async #pickLater(
+    set: EndpointSet,
+    answers: readonly (DnsAnswer | Promise<DnsAnswer>)[],
+    tried: readonly UpstreamEndpoint[],
+  ): Promise<UpstreamEndpoint | UpstreamFailure> {
+    return this.#update(set, await Promise.all(answers), tried)
+  }
+
+  #update(
+    set: EndpointSet,
+    answers: readonly DnsAnswer[],
+    tried: readonly UpstreamEndpoint[],
+  ): UpstreamEndpoint | UpstreamFailure {
+    set.update(answers)
+    return this.#choose(set, tried)
+  }
+
+  #choose(set: EndpointSet, tried: readonly UpstreamEndpoint[]): UpstreamEndpoint | UpstreamFailure {
+    const { guard, random } = this.#parts
+    if (set.usable.length === 0) return set.failure
+    const chosen = this.#balancer.pick(set.usable, random)
+    if (!guard.isSelf(chosen.address, chosen.port) && !tried.includes(chosen)) return chosen
+    // Off the common path: something must be left out.
+    let self = false
+    for (const candidates of [set.usable, set.spare]) {
+      const left = candidates.filter((endpoint) => {
+        if (!guard.isSelf(endpoint.address, endpoint.port)) return !tried.includes(endpoint)
+        self = true
+        return false
+      })
+      if (left.length > 0) return this.#balancer.pick(left, random)
+    }
+    if (self) this.stats.address_denied++
+    return self ? addressDenied('self') : NO_HEALTHY_UPSTREAM
+  }
+
+  /** The set for a requested name, made on first use. */
+  #setFor(requestedHost: string, portOverride: number | null): EndpointSet | UpstreamFailure {
+    const key = portOverride === null ? requestedHost : `${requestedHost}|${portOverride}`
+    const known = this.#requested.get(key)
+    if (known !== undefined) return known
+    // A route may lead any host here; only names the entry speaks for are looked up on a caller's word.
+    if (!hostCovers(this.model.host, requestedHost)) return NO_HEALTHY_UPSTREAM
+    if (isIP(requestedHost) === 0 && canonicalHost(requestedHost)?.host !== requestedHost)
+      return addressDenied('non_canonical')
+    const set = this.#createSet(requestedHost, portOverride)
+    if (this.#requested.size >= MAX_REQUESTED) {
+      const oldest = this.#requested.keys().next()
+      if (!oldest.done) this.#requested.delete(oldest.value)
+    }
+    this.#requested.set(key, set)
+    return set
+  }
+
+  /** `host`: what SNI and the verified name are, unless configuration says otherwise. */
+  #createSet(host: string, portOverride: number | null): EndpointSet {
+    const { model } = this
+    const { guard, openPool, idleTimeoutMs } = this.#parts
+    const tls = this.#dialTls(host)
+    const identityTls =
+      tls === null || this.#parts.tls === null
+        ? null
+        : {
+            mode: this.#parts.tls.mode,
+            serverName: tls.serverName,
+            names: tls.names,
+            skipVerify: tls.skipVerify,
+            materialHash: this.#parts.tls.materialHash,
+          }
+    return new EndpointSet(
+      this.#sources(host, portOverride),
+      guard,
+      (address, port) =>
+        openPool(
+          {
+            cluster: model.name,
+            address,
+            port,
+            connectTimeoutMs: model.connectTimeoutMs,
+            idleTimeoutMs,
+            tls: identityTls,
+          },
+          tls,
+        ),
+      (count) => {
+        this.stats.address_denied += count
+      },
+      model.discovery === 'dynamic' ? DNS_FAILURE : NO_HEALTHY_UPSTREAM,
+    )
+  }
+
+  #sources(host: string, portOverride: number | null): EndpointSource[] {
+    const { model } = this
+    if (model.discovery === 'dynamic') {
+      const port = portOverride ?? model.dynamicPort
+      return [{ address: host, port, weight: 1, origin: 'resolved', firstOnly: false }]
+    }
+    return model.endpoints.map(({ address, port, weight }) => ({
+      address,
+      port,
+      weight,
+      // An address that the operator wrote down is meant; a name's answers are anybody's.
+      origin: isIP(address) === 0 ? 'resolved' : 'static',
+      firstOnly: model.discovery === 'dns-first',
+    }))
+  }
+
+  /** SNI and names to verify, from configuration (or the requested name of a wildcard), never from the Host header. */
+  #dialTls(host: string): DialTls | null {
+    const { tls } = this.#parts
+    if (tls === null) return null
+    const name = tls.sni ?? host
+    return {
+      context: tls.context,
+      serverName: isIP(name) === 0 ? name : null,
+      names: tls.subjectAltNames.length > 0 ? tls.subjectAltNames : [name],
+      skipVerify: tls.skipVerify,
+    }
+  }
+
+  /** True when a pool of this cluster's earlier incarnation is one that this one would use. */
+  wants(pool: UpstreamPool): boolean {
+    const { identity } = pool
+    const { tls } = this.#parts
+    const { model } = this
+    if (identity.cluster !== model.name || identity.connectTimeoutMs !== model.connectTimeoutMs) return false
+    if (identity.idleTimeoutMs !== this.#parts.idleTimeoutMs) return false
+    if (model.discovery === 'static') {
+      if (!model.endpoints.some(({ address, port }) => address === identity.address && port === identity.port))
+        return false
+    }
+    if (tls === null || identity.tls === null) return tls === null && identity.tls === null
+    if (identity.tls.mode !== tls.mode || identity.tls.materialHash !== tls.materialHash) return false
+    // Without a fixed SNI a wildcard's pools differ by requested name, and any name may be asked for again.
+    const host = this.#only === null && tls.sni === null ? (identity.tls.serverName ?? identity.address) : model.host
+    const now = this.#dialTls(host)
+    return (
+      now !== null &&
+      now.skipVerify === identity.tls.skipVerify &&
+      now.serverName === identity.tls.serverName &&
+      JSON.stringify(now.names) === JSON.stringify(identity.tls.names)
+    )
+  }
+
+  /** Everything known at present, denied addresses included. */
+  *endpoints(): Iterable<UpstreamEndpoint> {
+    if (this.#only !== null) yield* this.#only.all()
+    for (const set of this.#requested.values()) yield* set.all()
+  }
+}

@@ -1,0 +1,244 @@
+/**
+ * All upstreams of one configuration. Pools, counters and DNS answers outlive it: the next configuration takes them
+ * over, so that a reload costs no connection that is still wanted.
+ */
+import { createSecureContext, type SecureContext } from 'node:tls'
+import { type ClusterStats, newClusterStats } from '../core/stats.ts'
+import type { ClusterModel, UpstreamTlsModel } from '../model/cluster.ts'
+import type { Settings } from '../model/settings.ts'
+import { createAddressGuard } from './address-guard.ts'
+import { type ClusterParts, type ClusterTls, UpstreamCluster } from './cluster.ts'
+import { poolKey, UpstreamPool } from './pool.ts'
+import { createNameResolver, type DnsCounters, type NameResolver } from './resolve.ts'
+
+/** PEM texts (identity/credentials.ts `upstream()`). Equal hashes mean interchangeable material. */
+export type UpstreamMaterial = {
+  /** null only when nothing is to be verified. */
+  readonly ca: readonly string[] | null
+  readonly cert: string | null
+  readonly key: string | null
+  readonly hash: string
+}
+
+export type ClusterEnvironment = {
+  readonly material: (tls: UpstreamTlsModel) => UpstreamMaterial
+  readonly settings: Pick<Settings, 'dns' | 'addressGuard'> & {
+    readonly http: Pick<Settings['http'], 'idleTimeoutMs' | 'maxHeaderBytes' | 'maxHeaders'>
+    readonly mesh: Pick<Settings['mesh'], 'connectTimeoutMs'>
+  }
+  /** True for the gateway's own listeners (forward/self.ts); asked for every pick. */
+  readonly isSelf: (address: string, port: number) => boolean
+}
+
+/** What `/clusters` shows. `denied`: why the address guard keeps this address from being dialled. */
+export type ClusterDescription = {
+  readonly name: string
+  readonly host: string
+  readonly discovery: ClusterModel['discovery']
+  readonly tls: string | null
+  readonly endpoints: readonly {
+    readonly address: string
+    readonly port: number
+    readonly weight: number
+    readonly cxActive: number
+    readonly rqActive: number
+    readonly denied: string | null
+  }[]
+}
+
+export type ClusterSet = {
+  get(name: string): UpstreamCluster | null
+  /** ALLOW_ANY: resolves the requested name, dials `portOverride` (else 80) in plain HTTP. */
+  readonly passthrough: UpstreamCluster
+  /** Of the present clusters, with the membership gauges brought up to date. */
+  stats(): Iterable<ClusterStats>
+  describe(): readonly ClusterDescription[]
+  readonly dns: DnsCounters
+  /**
+   * This configuration is no longer in force (or never came into force). Idle connections that no other living set
+   * wants close now, those in use when their exchange ends.
+   */
+  retire(): void
+}
+
+export const PASSTHROUGH_CLUSTER = 'PassthroughCluster'
+
+/** What a family of sets, each made from the one before, has in common. */
+type Shared = {
+  readonly pools: Map<string, UpstreamPool>
+  readonly stats: Map<string, ClusterStats>
+  readonly contexts: Map<string, SecureContext>
+  resolver: { readonly key: string; readonly value: NameResolver }
+  readonly living: Set<readonly UpstreamCluster[]>
+}
+
+const families = new WeakMap<ClusterSet, Shared>()
+
+/** Pools without connections are forgotten beyond this many (names asked for under wildcards come and go). */
+const MAX_POOLS = 4_096
+
+/**
+ * Builds everything that requests will use. Throws when material cannot be used (bad PEM, verification without a CA)
+ * or a DNS server or CIDR cannot be parsed; `previous` and its pools are then untouched.
+ */
+export function createClusters(
+  models: readonly ClusterModel[],
+  environment: ClusterEnvironment,
+  previous: ClusterSet | null,
+): ClusterSet {
+  const { settings } = environment
+  const guard = createAddressGuard(settings.addressGuard.allow, environment.isSelf)
+  const shared = (previous === null ? undefined : families.get(previous)) ?? newFamily(settings.dns)
+  const dnsKey = JSON.stringify(settings.dns)
+  const dns =
+    shared.resolver.key === dnsKey ? shared.resolver : { key: dnsKey, value: newResolver(settings.dns) }
+
+  const parts = (name: string, tls: ClusterTls | null): ClusterParts => ({
+    stats: statsOf(shared, name),
+    tls,
+    guard,
+    resolver: dns.value,
+    idleTimeoutMs: settings.http.idleTimeoutMs,
+    limits: settings.http,
+    random: Math.random,
+    openPool: (identity, dialTls) => {
+      const key = poolKey(identity)
+      const known = shared.pools.get(key)
+      if (known !== undefined && !known.retired) return known
+      if (shared.pools.size >= MAX_POOLS) forgetUnused(shared.pools)
+      const { address, port, connectTimeoutMs } = identity
+      const pool = new UpstreamPool(key, identity, { address, port, connectTimeoutMs, tls: dialTls }, statsOf(shared, name))
+      shared.pools.set(key, pool)
+      return pool
+    },
+  })
+
+  const clusters = models.map(
+    (model) => new UpstreamCluster(model, parts(model.name, clusterTls(model, environment, shared.contexts))),
+  )
+  const passthrough = new UpstreamCluster(
+    passthroughModel(settings.mesh.connectTimeoutMs),
+    parts(PASSTHROUGH_CLUSTER, null),
+  )
+  const all = [...clusters, passthrough]
+  const byName = new Map(clusters.map((cluster) => [cluster.name, cluster]))
+
+  const set: ClusterSet = {
+    get: (name) => byName.get(name) ?? null,
+    passthrough,
+    *stats() {
+      for (const cluster of all) {
+        const endpoints = [...cluster.endpoints()]
+        cluster.stats.membership_total = endpoints.length
+        cluster.stats.membership_healthy = endpoints.filter(({ denied }) => denied === null).length
+        yield cluster.stats
+      }
+    },
+    describe: () => all.map(describeCluster),
+    dns: dns.value.counters,
+    retire: () => {
+      shared.living.delete(all)
+      sweep(shared)
+    },
+  }
+  shared.resolver = dns
+  shared.living.add(all)
+  families.set(set, shared)
+  return set
+}
+
+function newFamily(dns: Settings['dns']): Shared {
+  return {
+    pools: new Map(),
+    stats: new Map(),
+    contexts: new Map(),
+    resolver: { key: JSON.stringify(dns), value: newResolver(dns) },
+    living: new Set(),
+  }
+}
+
+function newResolver(dns: Settings['dns']): NameResolver {
+  return createNameResolver(dns, () => performance.now())
+}
+
+/** Counters of a cluster that is gone are kept: they must not start again at 0 when it comes back. */
+function statsOf(shared: Shared, name: string): ClusterStats {
+  const known = shared.stats.get(name)
+  if (known !== undefined) return known
+  const stats = newClusterStats(name)
+  shared.stats.set(name, stats)
+  return stats
+}
+
+function clusterTls(
+  { name, tls }: ClusterModel,
+  environment: ClusterEnvironment,
+  contexts: Map<string, SecureContext>,
+): ClusterTls | null {
+  if (tls === null) return null
+  const { ca, cert, key, hash } = environment.material(tls)
+  // Without `ca` Node would trust every public CA, which nobody asked for.
+  if (ca === null && !tls.insecureSkipVerify) throw new Error(`cluster ${name}: verification needs a CA bundle`)
+  let context = contexts.get(hash)
+  if (context === undefined) {
+    context = createSecureContext({
+      ca: ca === null ? [] : [...ca],
+      ...(cert === null || key === null ? {} : { cert, key }),
+      minVersion: 'TLSv1.2',
+      maxVersion: 'TLSv1.3',
+    })
+    contexts.set(hash, context)
+  }
+  return {
+    mode: tls.mode,
+    context,
+    materialHash: hash,
+    sni: tls.sni,
+    subjectAltNames: tls.subjectAltNames,
+    skipVerify: tls.insecureSkipVerify,
+  }
+}
+
+function passthroughModel(connectTimeoutMs: number): ClusterModel {
+  return {
+    name: PASSTHROUGH_CLUSTER,
+    host: '*',
+    port: 80,
+    discovery: 'dynamic',
+    endpoints: [],
+    dynamicPort: 80,
+    external: true,
+    tls: null,
+    loadBalancer: 'LEAST_REQUEST',
+    connectTimeoutMs,
+    source: { file: '', line: 0, col: 0 },
+  }
+}
+
+function describeCluster(cluster: UpstreamCluster): ClusterDescription {
+  const endpoints = [...cluster.endpoints()].map((endpoint) => ({
+    address: endpoint.address,
+    port: endpoint.port,
+    weight: endpoint.weight,
+    cxActive: endpoint.openConnections,
+    rqActive: endpoint.active,
+    denied: endpoint.denied,
+  }))
+  const { name, host, discovery, tls } = cluster.model
+  return { name, host, discovery, tls: tls?.mode ?? null, endpoints }
+}
+
+/** Retires every pool that no living set would use; without any living set, all of them. */
+function sweep(shared: Shared): void {
+  const living = [...shared.living]
+  for (const [key, pool] of shared.pools) {
+    if (living.some((clusters) => clusters.some((cluster) => cluster.wants(pool)))) continue
+    shared.pools.delete(key)
+    pool.retire()
+  }
+  if (living.length === 0) shared.contexts.clear()
+}
+
+function forgetUnused(pools: Map<string, UpstreamPool>): void {
+  for (const [key, pool] of pools) if (pool.unused) pools.delete(key)
+}

@@ -1,0 +1,224 @@
+/**
+ * One accepted TCP connection, peeled layer by layer: sniff → choose the server → terminate TLS → who is it → sniff
+ * what is inside → HTTP/1.1 or HTTP/2. Whatever ends before the first request leaves exactly one record here.
+ */
+import type { Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
+import { type Connection, NO_PEER, type Peer } from '../core/attributes.ts'
+import type { Flag } from '../core/flags.ts'
+import type { Reason } from '../core/reasons.ts'
+import type { ListenerStats } from '../core/stats.ts'
+import { peerOf } from '../identity/peer.ts'
+import { newRecord } from '../observe/record.ts'
+import type { OpenConnection } from '../runtime/connections.ts'
+import type { ServerPlan } from '../runtime/snapshot.ts'
+import { type ClientHello, MAX_CLIENT_HELLO, readClientHello } from './client-hello.ts'
+import type { Environment, HttpConnection } from './environment.ts'
+import { startExchange } from './exchange.ts'
+import { serveHttp2 } from './http2.ts'
+import { sniff } from './sniff.ts'
+
+/** How long a caller may take to say what it speaks (contract §4), milliseconds. */
+const FIRST_BYTES_MS = 5000
+const H2_PREFACE = Buffer.from('PRI * HTTP/2.0\r\n')
+
+let lastId = 0
+
+/** HTTP/1.1 sockets handed to the shared server, so that its callbacks find their connection again. */
+export const httpConnections = new WeakMap<Socket, HttpConnection>()
+
+type First = { readonly kind: 'tls'; readonly hello: Extract<ClientHello, { kind: 'found' }> } | { readonly kind: 'broken'; readonly why: string } | { readonly kind: 'plain'; readonly h2: boolean }
+
+/** Takes over an accepted socket. Never throws; the socket always has an error listener. */
+export function acceptConnection(environment: Environment, stats: ListenerStats, gatewayPort: number, raw: Socket): void {
+  const accepted = new Accepted(environment, stats, gatewayPort, raw)
+  accepted.begin()
+}
+
+class Accepted {
+  readonly #environment: Environment
+  readonly #stats: ListenerStats
+  readonly #gatewayPort: number
+  readonly #raw: Socket
+  #connection: Connection
+  /** True once requests (or a record) speak for this connection. */
+  #settled = false
+
+  constructor(environment: Environment, stats: ListenerStats, gatewayPort: number, raw: Socket) {
+    this.#environment = environment
+    this.#stats = stats
+    this.#gatewayPort = gatewayPort
+    this.#raw = raw
+    lastId += 1
+    this.#connection = {
+      id: lastId,
+      openedAt: Date.now(),
+      remoteAddress: plainAddress(raw.remoteAddress),
+      remotePort: raw.remotePort ?? 0,
+      localAddress: plainAddress(raw.localAddress),
+      localPort: raw.localPort ?? 0,
+      gatewayPort,
+      peer: NO_PEER,
+      tls: null,
+    }
+  }
+
+  begin(): void {
+    const raw = this.#raw
+    raw.on('error', () => {})
+    raw.setNoDelay(true)
+    this.#stats.downstream_cx_total += 1
+    this.#stats.downstream_cx_active += 1
+    const open: OpenConnection = { drain: () => (this.#settled ? undefined : raw.destroy()), destroy: () => raw.destroy() }
+    this.#environment.connections.add(open)
+    raw.once('close', () => {
+      this.#stats.downstream_cx_active -= 1
+      this.#stats.downstream_cx_destroy += 1
+      this.#environment.connections.delete(open)
+    })
+    const listener = this.#environment.active().listeners.get(this.#gatewayPort)
+    if (listener === undefined) return void raw.destroy()
+    sniff<First>(raw, FIRST_BYTES_MS, MAX_CLIENT_HELLO, firstLayer, (outcome) => {
+      if (outcome.kind !== 'decided') {
+        if (outcome.kind === 'timeout') this.#stats.downstream_pre_cx_timeout += 1
+        if (outcome.bytes === 0) return void raw.destroy()
+        if (outcome.kind === 'closed') return this.#end(this.#environment.draining() ? 'draining' : null, 'DC', 'closed before a ClientHello or request')
+        return this.#end('protocol_mismatch', 'NR', `no ClientHello and no request: ${outcome.kind}`)
+      }
+      const first = outcome.value
+      if (first.kind === 'broken') return this.#end('protocol_mismatch', 'DPE', first.why)
+      if (first.kind === 'tls') return this.#tls(first.hello)
+      const server = listener.plaintext
+      if (server !== null && server.model.application === 'http') return this.#http(raw, server, null, first.h2)
+      this.#end('protocol_mismatch', 'NR', 'plaintext where this port speaks TLS only')
+    })
+  }
+
+  #tls(hello: Extract<ClientHello, { kind: 'found' }>): void {
+    const listener = this.#environment.active().listeners.get(this.#gatewayPort)
+    const mesh = hello.alpn.some((protocol) => protocol.startsWith('istio')) || hello.sni?.startsWith('outbound_') === true
+    const server = listener?.select(hello.sni, mesh) ?? null
+    this.#connection = { ...this.#connection, tls: { sni: hello.sni, alpn: null, version: '', cipher: '' } }
+    if (server === null) {
+      this.#stats.no_filter_chain_match += 1
+      const port = `Gateway port ${this.#gatewayPort}`
+      this.#environment.warn(`no server on ${port} claims SNI ${hello.sni ?? '(none)'}: add it, or '*', to the hosts of a Gateway server on that port`, { sni: hello.sni })
+      return this.#end(hello.sni === null ? 'no_sni' : 'no_server_for_sni', 'NR', 'filter_chain_not_found')
+    }
+    if (server.material === null) return this.#end('protocol_mismatch', 'NR', 'TLS passthrough is not built yet')
+    this.#environment.terminator(server).accept(this.#raw, {
+      failed: (code, message) => {
+        this.#stats.ssl_connection_error += 1
+        this.#end(null, code === 'ECONNRESET' ? 'DC' : null, `TLS_error: ${code}: ${message}`)
+      },
+      secured: (socket) => this.#secured(socket, server, hello.sni, mesh),
+    })
+  }
+
+  #secured(socket: TLSSocket, server: ServerPlan, sni: string | null, mesh: boolean): void {
+    this.#stats.ssl_handshake += 1
+    const alpn = typeof socket.alpnProtocol === 'string' ? socket.alpnProtocol : null
+    let peer: Peer = NO_PEER
+    if (server.peerRules !== null) {
+      const verdict = peerOf(socket, server.peerRules, Date.now())
+      if ('refuse' in verdict) {
+        this.#stats[verdict.counter] += 1
+        return this.#end(verdict.refuse, null, verdict.detail, socket)
+      }
+      peer = verdict.peer
+    }
+    this.#connection = { ...this.#connection, peer, tls: { sni, alpn, version: socket.getProtocol() ?? '', cipher: socket.getCipher()?.name ?? '' } }
+    if (server.model.application !== 'http') return this.#end('protocol_mismatch', 'NR', 'tunnels are not built yet', socket)
+    if (alpn === 'h2') return this.#http(socket, server, { sni, mesh, socket }, true)
+    if (alpn === 'http/1.1') return this.#http(socket, server, { sni, mesh, socket }, false)
+    // Sidecars that negotiated `istio` or nothing may speak either version, or wrap the application's own TLS.
+    sniff<'h1' | 'h2' | 'tls'>(socket, FIRST_BYTES_MS, H2_PREFACE.length, innerLayer, (outcome) => {
+      if (outcome.kind !== 'decided') return this.#end(outcome.kind === 'timeout' ? 'protocol_mismatch' : null, 'DC', `no request: ${outcome.kind}`, socket)
+      if (outcome.value === 'tls') return this.#end('protocol_mismatch', 'DPE', 'TLS inside mTLS on an HTTP server', socket)
+      this.#http(socket, server, { sni, mesh, socket }, outcome.value === 'h2')
+    })
+  }
+
+  #http(socket: Socket, server: ServerPlan, tls: { readonly sni: string | null; readonly mesh: boolean; readonly socket: TLSSocket } | null, h2: boolean): void {
+    this.#settled = true
+    const environment = this.#environment
+    const http: HttpConnection = {
+      connection: this.#connection,
+      stats: this.#stats,
+      gatewayPort: this.#gatewayPort,
+      tls: tls === null ? null : { sni: tls.sni, mesh: tls.mesh },
+      trustKey: server.trustKey,
+      reidentify: (plan) => (tls === null ? null : reidentify(tls.socket, plan, http.connection)),
+      exchanges: new Set(),
+      poisoned: false,
+      whenIdle: null,
+    }
+    this.#raw.once('close', () => {
+      for (const exchange of [...http.exchanges]) exchange.connectionClosed()
+    })
+    const { http: limits } = environment.active().settings
+    if (!h2) {
+      httpConnections.set(socket, http)
+      environment.http1.accept(socket)
+      return
+    }
+    const session = serveHttp2(socket, limits, {
+      request: (downstream) => startExchange(environment, http, downstream),
+      failed: (code, streams) => {
+        if (streams === 0) this.#end('bad_request', 'DPE', code)
+      },
+    })
+    const open: OpenConnection = { drain: () => session.close(), destroy: () => session.destroy() }
+    environment.connections.add(open)
+    session.once('close', () => {
+      environment.connections.delete(open)
+      this.#raw.destroy()
+    })
+    if (environment.draining()) session.close()
+  }
+
+  /** Closes the connection and leaves its one record. */
+  #end(reason: Reason | null, flag: Flag | null, detail: string, socket: Socket = this.#raw): void {
+    socket.destroy()
+    this.#raw.destroy()
+    if (reason !== null) this.#environment.refusedConnection(reason)
+    const record = newRecord('tcp', this.#connection, this.#connection.openedAt)
+    record.durationMs = Date.now() - this.#connection.openedAt
+    if (flag !== null) record.flags.push(flag)
+    record.reason = reason
+    if (detail === 'filter_chain_not_found') record.responseCodeDetails = detail
+    else record.connectionTerminationDetails = detail.replaceAll(/\s/g, '_')
+    this.#environment.finish(record)
+  }
+}
+
+/** Under a new trust bundle: the same certificate judged again. Only mesh trust can be re-established without a handshake. */
+function reidentify(socket: TLSSocket, plan: ServerPlan, connection: Connection): Connection | null {
+  if (plan.peerRules === null || plan.peerRules.mode !== 'ISTIO_MUTUAL') return null
+  // OpenSSL's verdict is of the old bundle: make the chain be worked out against the new one.
+  const verdict = peerOf(socket, { ...plan.peerRules, meshVerified: false }, Date.now())
+  return 'refuse' in verdict ? null : { ...connection, peer: verdict.peer }
+}
+
+function firstLayer(bytes: Buffer): First | null {
+  if (bytes[0] !== 0x16) {
+    const inner = innerLayer(bytes)
+    return inner === null ? null : { kind: 'plain', h2: inner === 'h2' }
+  }
+  const hello = readClientHello(bytes)
+  if (hello.kind === 'incomplete') return null
+  return hello.kind === 'found' ? { kind: 'tls', hello } : { kind: 'broken', why: hello.why }
+}
+
+function innerLayer(bytes: Buffer): 'h1' | 'h2' | 'tls' | null {
+  if (bytes[0] === 0x16) return 'tls'
+  const length = Math.min(bytes.length, H2_PREFACE.length)
+  if (bytes.compare(H2_PREFACE, 0, length, 0, length) !== 0) return 'h1'
+  return length === H2_PREFACE.length ? 'h2' : null
+}
+
+/** v4-mapped addresses as IPv4, as Envoy logs them. */
+function plainAddress(address: string | undefined): string {
+  if (address === undefined) return ''
+  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
+}

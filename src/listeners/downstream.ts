@@ -1,0 +1,32 @@
+/** One request from a caller, whatever HTTP version carried it: the only view the exchange has of it. */
+import type { Readable, Writable } from 'node:stream'
+import type { HeaderList } from '../core/attributes.ts'
+
+export type Downstream = {
+  readonly protocol: 'HTTP/1.0' | 'HTTP/1.1' | 'HTTP/2'
+  readonly method: string
+  /** As received: request line or `:path`. */
+  readonly target: string
+  /** Every authority the request carries: `:authority` first, then each Host field. */
+  readonly authorities: readonly string[]
+  /** As received, lower-case names, pseudo fields left out. */
+  readonly headers: HeaderList
+  /** null: the request has no body (or an empty one). */
+  readonly body: Readable | null
+  /** True: the caller waits for `100 Continue`. */
+  readonly expectsContinue: boolean
+  /** True: an `Expect` that is not 100-continue. */
+  readonly expectsOther: boolean
+  sendContinue(): void
+  /** A whole answer of our own. `close`: the connection ends after it. Headers are flat, lower case. */
+  reply(status: number, headers: string[], body: string | Buffer, close: boolean): void
+  /** Starts an answer from upstream; its body goes into the stream returned. */
+  start(status: number, headers: string[], close: boolean): Writable
+  /** Ends it now, so that the caller can tell it from a clean end: RST_STREAM, or the connection. */
+  reset(): void
+  /** True once a response head was sent. */
+  readonly responded: boolean
+}
+
+/** What a carrier tells the exchange about its end, exactly once: `complete` when the last byte of the answer went out. */
+export type DownstreamEvents = { onClose: (complete: boolean) => void }

@@ -1,0 +1,348 @@
+/**
+ * One request from first byte to record, in the order of contract §4 and nowhere else:
+ * normalise → authorize → registered → route → connect → stream → record. Pins one snapshot at the start.
+ * Whatever happens, `#finish` hands over exactly one record.
+ */
+import { randomUUID } from 'node:crypto'
+import { pipeline } from 'node:stream'
+import type { Attributes } from '../core/attributes.ts'
+import { headerValue } from '../core/attributes.ts'
+import type { Flag } from '../core/flags.ts'
+import { outgoingHeaders, returnedHeaders } from '../core/headers.ts'
+import type { Refusal } from '../core/refusal.ts'
+import { targetText } from '../core/request-target.ts'
+import type { UpstreamCluster } from '../forward/cluster.ts'
+import type { ForwardHandle, OutgoingRequest, UpstreamFailure, UpstreamResponse } from '../forward/forwarder.ts'
+import type { HeaderEdit } from '../model/route.ts'
+import { type ExchangeRecord, newRecord } from '../observe/record.ts'
+import { redirectLocation } from '../routing/redirect.ts'
+import { editHeaders, rewriteAuthority, rewritePath } from '../routing/rewrite.ts'
+import { type HttpRequestAttributes, type Judgement, judgeHttp } from '../runtime/judge.ts'
+import { currentServer, type ServerPlan, type Snapshot } from '../runtime/snapshot.ts'
+import type { Downstream, DownstreamEvents } from './downstream.ts'
+import type { Environment, HttpConnection } from './environment.ts'
+import { type Normalised, normaliseRequest } from './normalise.ts'
+import { refusalRow, renderRefusal, SERVER } from './reply.ts'
+
+/** Starts judging and carrying a request. null: the connection is doomed, nothing on it is a request any more. */
+export function startExchange(environment: Environment, http: HttpConnection, downstream: Downstream): DownstreamEvents | null {
+  if (http.poisoned) return null
+  const exchange = new Exchange(environment, http, downstream)
+  http.exchanges.add(exchange)
+  exchange.run()
+  return exchange
+}
+
+export class Exchange implements DownstreamEvents {
+  readonly #environment: Environment
+  readonly #http: HttpConnection
+  readonly #downstream: Downstream
+  readonly #snapshot: Snapshot
+  readonly #record: ExchangeRecord
+  readonly #startedAt: number
+  #sentAt = 0
+  #handle: ForwardHandle | null = null
+  #timer: NodeJS.Timeout | null = null
+  #responseEdits: readonly (HeaderEdit | null)[] = []
+  #finished = false
+
+  constructor(environment: Environment, http: HttpConnection, downstream: Downstream) {
+    this.#environment = environment
+    this.#http = http
+    this.#downstream = downstream
+    this.#snapshot = environment.active()
+    this.#record = newRecord('http', http.connection, Date.now())
+    this.#startedAt = performance.now()
+    http.stats.downstream_rq_total += 1
+    http.stats.downstream_rq_active += 1
+  }
+
+  run(): void {
+    this.#describe()
+    const server = this.#server()
+    if (server === null) return
+    const { tls } = server.model
+    const compared = tls?.mode === 'SIMPLE' ? (this.#http.tls?.sni ?? null) : null
+    const normal = normaliseRequest(this.#downstream, tls === null ? 'http' : 'https', this.#snapshot.settings, compared)
+    if ('kind' in normal) return this.#refuse(normal)
+    const attributes = this.#attributes(normal)
+    this.#record.path = targetText(normal.http)
+    this.#record.authority = normal.http.authority.text
+    const judgement = judgeHttp(this.#snapshot.judge, server.table, attributes, Math.random())
+    this.#note(judgement)
+    if (judgement.refusal !== null) return this.#refuse(judgement.refusal)
+    this.#act(judgement, attributes, normal)
+  }
+
+  /** What the log may say even of a request that is refused before it is understood. */
+  #describe(): void {
+    const { headers, method, protocol, target, authorities } = this.#downstream
+    const record = this.#record
+    record.method = method
+    record.path = target
+    record.protocol = protocol
+    record.authority = authorities[0] ?? null
+    record.requestHeaders = headers
+    record.isGrpc = headerValue(headers, 'content-type')?.startsWith('application/grpc') === true
+    record.requestId = headerValue(headers, 'x-request-id') ?? randomUUID()
+    const forwarded = headerValue(headers, 'x-forwarded-for')
+    const { remoteAddress } = this.#http.connection
+    record.xForwardedFor = forwarded === null ? remoteAddress : `${forwarded},${remoteAddress}`
+    record.traceId = headerValue(headers, 'traceparent')?.split('-')[1] ?? headerValue(headers, 'x-b3-traceid') ?? headerValue(headers, 'b3')?.split('-')[0] ?? null
+    const { body } = this.#downstream
+    if (body === null) record.requestDurationMs = 0
+    else body.once('end', () => (record.requestDurationMs = Math.round(performance.now() - this.#startedAt)))
+  }
+
+  /** The server that speaks for this connection now; null: the exchange has been ended because none may. */
+  #server(): ServerPlan | null {
+    const http = this.#http
+    const server = currentServer(this.#snapshot, http.gatewayPort, http.tls)
+    if (server === null || server.model.application !== 'http') {
+      this.#refuse({ kind: 'misdirected' })
+      return null
+    }
+    if (server.trustKey !== http.trustKey) {
+      // The trust this caller was accepted under has changed: its certificate has to stand up again, or it goes.
+      const again = http.reidentify(server)
+      if (again === null) {
+        this.#record.reason = 'untrusted_certificate'
+        this.#environment.refusedConnection('untrusted_certificate')
+        http.poisoned = true
+        this.#downstream.reset()
+        return null
+      }
+      http.connection = again
+      http.trustKey = server.trustKey
+    }
+    return server
+  }
+
+  #attributes(normal: Normalised): HttpRequestAttributes {
+    const { connection, gatewayPort } = this.#http
+    const attributes: Attributes & { readonly http: Normalised['http'] } = {
+      peer: connection.peer,
+      sourceIp: connection.remoteAddress,
+      remoteIp: connection.remoteAddress,
+      destinationIp: connection.localAddress,
+      destinationPort: connection.localPort,
+      gatewayPort,
+      sni: connection.tls?.sni ?? null,
+      http: normal.http,
+    }
+    return attributes
+  }
+
+  #note(judgement: Judgement): void {
+    const { stats } = this.#http
+    this.#record.decision = judgement.decision
+    this.#record.routeName = judgement.routeName
+    this.#record.upstreamCluster = judgement.clusterName
+    if (judgement.decision.allow) stats.rbac_allowed += 1
+    else stats.rbac_denied += 1
+  }
+
+  #act(judgement: Judgement, attributes: HttpRequestAttributes, normal: Normalised): void {
+    const { match } = judgement
+    const action = match?.route.model.action ?? null
+    if (action?.kind === 'redirect') {
+      const location = redirectLocation(action, attributes.http, attributes.gatewayPort)
+      return this.#local(action.code, ['location', location, 'content-length', '0'], '')
+    }
+    if (action?.kind === 'direct') {
+      const body = Buffer.from(action.body, 'base64')
+      const type = body.length === 0 ? [] : ['content-type', 'text/plain']
+      return this.#local(action.status, ['content-length', String(body.length), ...type], body)
+    }
+    const { clusters } = this.#snapshot
+    const cluster = judgement.passthrough ? clusters.passthrough : clusters.get(judgement.clusterName ?? '')
+    if (cluster === null) return this.#refuse({ kind: 'no_cluster' })
+    const request = this.#outgoing(judgement, normal, cluster)
+    if (request === null) return this.#refuse({ kind: 'bad_path' })
+    if (this.#downstream.expectsContinue) this.#downstream.sendContinue()
+    this.#forward(cluster, request, action?.timeoutMs ?? null)
+  }
+
+  /** Everything that is to be sent, complete. null: the rewrite would send a path nobody judged. */
+  #outgoing(judgement: Judgement, normal: Normalised, cluster: UpstreamCluster): OutgoingRequest | null {
+    const { http } = normal
+    const { match, destination } = judgement
+    const route = match?.route.model ?? null
+    const rewrite = route?.action.kind === 'forward' ? route.action.rewrite : null
+    let target = targetText(http)
+    if (rewrite !== null && rewrite.uri !== null) {
+      const path = rewritePath(http.path, match?.matched ?? null, rewrite.uri)
+      if (path === null) return null
+      this.#record.originalPath = target
+      target = targetText({ path, query: http.query })
+    }
+    const authority = rewriteAuthority(http.authority.text, rewrite, route?.headers ?? null, destination?.headers ?? null)
+    this.#record.authority = authority
+    const headers = outgoingHeaders(http.headers, {
+      authority,
+      nominated: normal.nominated,
+      external: cluster.model.external,
+      propagateTrace: this.#snapshot.settings.tracing.propagate,
+      requestId: this.#record.requestId as string,
+      xForwardedFor: this.#record.xForwardedFor as string,
+      scheme: http.scheme,
+    })
+    const edits = [destination?.headers?.request ?? null, route?.headers?.request ?? null]
+    this.#responseEdits = [destination?.headers?.response ?? null, route?.headers?.response ?? null]
+    return {
+      method: http.method,
+      target,
+      headers: editHeaders(headers, edits),
+      body: this.#downstream.body,
+      requestedHost: http.authority.host,
+      portOverride: judgement.passthrough ? (http.authority.port ?? 80) : null,
+    }
+  }
+
+  #forward(cluster: UpstreamCluster, request: OutgoingRequest, timeoutMs: number | null): void {
+    const record = this.#record
+    request.body?.on('data', (chunk: Buffer) => (record.bytesReceived += chunk.length))
+    this.#sentAt = performance.now()
+    this.#handle = this.#environment.forwarder.send(cluster, request, {
+      onConnected: (upstream) => {
+        record.upstreamHost = upstream.host
+        record.upstreamLocalAddress = upstream.localAddress
+        record.upstreamProtocol = 'HTTP/1.1'
+        record.upstreamAttempts += 1
+      },
+      onResponse: (response) => this.#respond(response),
+      onFailure: (failure) => this.#failed(failure),
+    })
+    if (timeoutMs === null || timeoutMs === 0) return
+    // As Envoy: the route's timeout runs from when the whole request has been read.
+    const arm = () => {
+      if (!this.#finished) this.#timer = setTimeout(() => this.#timedOut(), timeoutMs)
+    }
+    if (request.body === null || request.body.readableEnded) arm()
+    else request.body.once('end', arm)
+  }
+
+  #respond(response: UpstreamResponse): void {
+    const record = this.#record
+    if (this.#finished) return void response.body.destroy()
+    const now = performance.now()
+    record.upstreamServiceTimeMs = Math.round(now - this.#sentAt)
+    record.responseDurationMs = Math.round(now - this.#startedAt)
+    record.responseCode = response.status
+    record.responseCodeDetails = 'via_upstream'
+    const headers = [...editHeaders(returnedHeaders(response.headers), this.#responseEdits)]
+    headers.push('x-envoy-upstream-service-time', String(record.upstreamServiceTimeMs), 'server', SERVER)
+    record.responseHeaders = headers
+    const grpc = record.isGrpc ? headerValue(headers, 'grpc-status') : null
+    if (grpc !== null) record.grpcStatus = Number(grpc)
+    const sink = this.#downstream.start(response.status, headers, this.#environment.draining())
+    response.body.on('data', (chunk: Buffer) => (record.bytesSent += chunk.length))
+    // Before the pipeline tears the caller's side down: whose fault it was must be known when that closes.
+    response.body.once('error', () => {
+      if (this.#finished || record.flags.includes('UT')) return
+      record.flags.push('UC')
+      record.responseCodeDetails = 'upstream_reset_after_response_started{connection_termination}'
+    })
+    pipeline(response.body, sink, (error) => {
+      // The caller must be able to tell a cut answer from a whole one: its side is reset, never ended.
+      if (error !== null && error !== undefined && !this.#finished) this.#downstream.reset()
+    })
+  }
+
+  #failed(failure: UpstreamFailure): void {
+    this.#record.upstreamTransportFailure = failure.transportFailure
+    this.#refuse({
+      kind: failure.kind,
+      ...(failure.details === null ? {} : { details: failure.details }),
+      ...(failure.body === null ? {} : { body: failure.body }),
+    })
+  }
+
+  #timedOut(): void {
+    this.#timer = null
+    this.#http.stats.downstream_rq_timeout += 1
+    this.#handle?.abort()
+    if (!this.#downstream.responded) return this.#refuse({ kind: 'response_timeout' })
+    this.#record.flags.push('UT')
+    this.#record.responseCodeDetails = 'response_timeout'
+    this.#downstream.reset()
+  }
+
+  #refuse(refusal: Refusal): void {
+    if (this.#finished) return
+    const row = refusalRow(refusal)
+    const reply = renderRefusal(refusal, this.#record.isGrpc)
+    const record = this.#record
+    if (row.flag !== null) record.flags.push(row.flag as Flag)
+    record.responseCodeDetails = (refusal.details ?? row.details).replaceAll(/\s/g, '_')
+    record.reason = row.reason
+    record.grpcStatus = reply.grpcStatus
+    // A 403 or 400 never reached an upstream, whatever was looked up for the record.
+    if (row.reason !== null) record.upstreamHost = null
+    if (refusal.kind === 'no_route') this.#http.stats.no_route += 1
+    if (refusal.kind === 'no_cluster') this.#http.stats.no_cluster += 1
+    if (refusal.kind === 'headers_too_large') this.#http.stats.downstream_rq_too_large += 1
+    if (reply.close) this.#http.poisoned = this.#downstream.protocol !== 'HTTP/2'
+    this.#answer(reply.status, reply.headers, reply.body, reply.close)
+  }
+
+  /** An answer of a route's own: redirect or direct response. */
+  #local(status: number, headers: string[], body: string | Buffer): void {
+    this.#http.stats.rq_direct_response += 1
+    this.#record.responseCodeDetails = 'direct_response'
+    this.#record.upstreamCluster = null
+    this.#answer(status, [...headers, 'server', SERVER], body, false)
+  }
+
+  #answer(status: number, headers: string[], body: string | Buffer, close: boolean): void {
+    const record = this.#record
+    record.responseCode = status
+    record.responseHeaders = headers
+    record.responseDurationMs = Math.round(performance.now() - this.#startedAt)
+    record.bytesSent = this.#downstream.method === 'HEAD' ? 0 : Buffer.byteLength(body)
+    this.#downstream.reply(status, headers, body, close || this.#environment.draining())
+  }
+
+  onClose = (complete: boolean): void => {
+    this.#finish(complete)
+  }
+
+  /** The connection went away under the request (also when its answer was still queued behind another). */
+  connectionClosed(): void {
+    this.#finish(false)
+  }
+
+  #finish(complete: boolean): void {
+    if (this.#finished) return
+    this.#finished = true
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    this.#http.exchanges.delete(this)
+    if (this.#http.exchanges.size === 0) this.#http.whenIdle?.()
+    const { stats } = this.#http
+    const record = this.#record
+    stats.downstream_rq_active -= 1
+    if (!complete) {
+      this.#handle?.abort()
+      this.#cut()
+    }
+    const klass = Math.floor(record.responseCode / 100)
+    if (klass >= 1 && klass <= 5) stats.downstream_rq_xx[klass] = (stats.downstream_rq_xx[klass] ?? 0) + 1
+    record.durationMs = Math.round(performance.now() - this.#startedAt)
+    this.#environment.finish(record)
+  }
+
+  /** Why an exchange ended before its answer was out. */
+  #cut(): void {
+    const record = this.#record
+    if (!this.#downstream.responded) record.responseCode = 0
+    if (record.flags.includes('UC') || record.flags.includes('UT') || record.reason === 'untrusted_certificate') return
+    if (this.#environment.cutting()) {
+      record.reason = 'draining'
+      record.responseCodeDetails = 'downstream_local_disconnect(drain_deadline)'
+      return
+    }
+    this.#http.stats.downstream_rq_rx_reset += 1
+    record.flags.push('DC')
+    record.responseCodeDetails = 'downstream_remote_disconnect'
+  }
+}

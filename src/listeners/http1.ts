@@ -1,0 +1,162 @@
+/**
+ * HTTP/1.1 from callers: Node's own server and parser in strict mode, never listening, fed with sockets.
+ * What Node would let through quietly (several Host fields, header lists cut at a limit, other transfer codings) is
+ * left visible for the exchange to refuse.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Readable, Writable } from 'node:stream'
+import type { RefusalKind } from '../core/refusal.ts'
+import type { Settings } from '../model/settings.ts'
+import type { Downstream, DownstreamEvents } from './downstream.ts'
+
+/** Envoy's delayed close: how long a caller may go on sending a body we have already refused, milliseconds. */
+const DELAYED_CLOSE_MS = 1000
+
+export type Http1Handlers = {
+  /** Called for each request; answers what to tell about its end, or null to drop it (the connection is doomed). */
+  readonly request: (socket: Socket, downstream: Downstream) => DownstreamEvents | null
+  /** The parser gave up: answer, record and close. `raw` writes the answer's bytes. */
+  readonly malformed: (socket: Socket, kind: RefusalKind | null, code: string) => void
+}
+
+export type Http1Server = {
+  accept(socket: Socket): void
+  apply(limits: Settings['http']): void
+  closeIdle(): void
+  close(): void
+}
+
+export function createHttp1Server(limits: Settings['http'], handlers: Http1Handlers): Http1Server {
+  const server: Server = createServer({
+    insecureHTTPParser: false,
+    requireHostHeader: false,
+    requestTimeout: 0,
+    connectionsCheckingInterval: 1000,
+    keepAlive: false,
+    noDelay: true,
+  })
+  // 0: no silent truncation of the list; the exchange counts fields itself.
+  server.maxHeadersCount = 0
+  server.maxRequestsPerSocket = 0
+  server.timeout = 0
+
+  const onRequest = (expectsContinue: boolean, expectsOther: boolean) => (request: IncomingMessage, response: ServerResponse) => {
+    const downstream = new Http1Downstream(request, response, expectsContinue, expectsOther)
+    const events = handlers.request(request.socket, downstream)
+    if (events === null) return
+    response.once('close', () => events.onClose(response.writableFinished))
+    request.on('error', () => {})
+    response.on('error', () => {})
+  }
+  server.on('request', onRequest(false, false))
+  server.on('checkContinue', onRequest(true, false))
+  server.on('checkExpectation', onRequest(false, true))
+  server.on('connect', (_request: IncomingMessage, socket: Socket) => handlers.malformed(socket, 'connect_refused', 'CONNECT'))
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    const code = error.code ?? 'unknown'
+    handlers.malformed(socket, refusalOf(code), code)
+  })
+  const apply = (next: Settings['http']) => {
+    // maxHeaderSize is read per connection and documented as an option only; the property is what the parser reads.
+    Object.assign(server, { maxHeaderSize: next.maxHeaderBytes })
+    server.headersTimeout = next.headersTimeoutMs
+    server.keepAliveTimeout = next.idleTimeoutMs
+  }
+  apply(limits)
+  // The header time-out is watched from 'listening' on; this server only ever gets sockets handed over.
+  server.emit('listening')
+  return {
+    accept: (socket) => void server.emit('connection', socket),
+    apply,
+    closeIdle: () => server.closeIdleConnections(),
+    close: () => void server.close(() => {}),
+  }
+}
+
+/** What a parser error means to the caller; null: the connection is gone, there is nobody to answer. */
+function refusalOf(code: string): RefusalKind | null {
+  if (code === 'HPE_HEADER_OVERFLOW') return 'headers_too_large'
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return 'header_timeout'
+  if (code === 'HPE_INVALID_EOF_STATE' || !code.startsWith('HPE_')) return null
+  return 'bad_request'
+}
+
+class Http1Downstream implements Downstream {
+  readonly protocol: 'HTTP/1.0' | 'HTTP/1.1'
+  readonly method: string
+  readonly target: string
+  readonly authorities: readonly string[]
+  readonly headers: readonly string[]
+  readonly body: Readable | null
+  readonly expectsContinue: boolean
+  readonly expectsOther: boolean
+  readonly #request: IncomingMessage
+  readonly #response: ServerResponse
+
+  constructor(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean, expectsOther: boolean) {
+    this.#request = request
+    this.#response = response
+    this.protocol = request.httpVersionMajor === 1 && request.httpVersionMinor === 1 ? 'HTTP/1.1' : 'HTTP/1.0'
+    this.method = request.method ?? ''
+    this.target = request.url ?? ''
+    this.expectsContinue = expectsContinue
+    this.expectsOther = expectsOther
+    const raw = request.rawHeaders
+    const headers = new Array<string>(raw.length)
+    const authorities: string[] = []
+    let hasBody = false
+    for (let i = 0; i < raw.length; i += 2) {
+      const name = (raw[i] as string).toLowerCase()
+      const value = raw[i + 1] as string
+      headers[i] = name
+      headers[i + 1] = value
+      if (name === 'host') authorities.push(value)
+      else if (name === 'transfer-encoding') hasBody = true
+      else if (name === 'content-length' && value !== '0') hasBody = true
+    }
+    this.headers = headers
+    this.authorities = authorities
+    this.body = hasBody ? request : null
+  }
+
+  get responded(): boolean {
+    return this.#response.headersSent
+  }
+
+  sendContinue(): void {
+    this.#response.writeContinue()
+  }
+
+  reply(status: number, headers: string[], body: string | Buffer, close: boolean): void {
+    const response = this.#response
+    // A body the caller has not been asked for yet will not come; keeping the connection would leave it out of step.
+    const ends = close || this.expectsContinue || this.expectsOther
+    response.writeHead(status, STATUS_CODES[status] ?? '', ends ? [...headers, 'connection', 'close'] : headers)
+    response.end(body)
+    if (this.body !== null && !this.#request.complete) {
+      const socket = this.#request.socket
+      const timer = setTimeout(() => {
+        if (!this.#request.complete) socket.destroy()
+      }, DELAYED_CLOSE_MS)
+      this.#request.once('close', () => clearTimeout(timer))
+      this.#request.resume()
+    }
+  }
+
+  start(status: number, headers: string[], close: boolean): Writable {
+    this.#response.writeHead(status, STATUS_CODES[status] ?? '', close ? [...headers, 'connection', 'close'] : headers)
+    return this.#response
+  }
+
+  reset(): void {
+    this.#request.socket.destroy()
+  }
+}
+
+/** The bytes of a refusal when there is no response object to write it with. */
+export function rawReply(status: number, headers: readonly string[], body: string): string {
+  let head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n`
+  for (let i = 0; i < headers.length; i += 2) head += `${headers[i]}: ${headers[i + 1]}\r\n`
+  return `${head}connection: close\r\n\r\n${body}`
+}

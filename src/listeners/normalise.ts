@@ -1,0 +1,84 @@
+/**
+ * First step of the order of judgement: a request becomes HttpAttributes, or a refusal. Ambiguity is refused here and
+ * nowhere repaired (threats 1–5, 11–13, 18, 20–23); policy, routing and the wire see only what this returns.
+ */
+import type { HttpAttributes } from '../core/attributes.ts'
+import { parseAuthority } from '../core/authority.ts'
+import { connectionNominations, fieldsAreCarriable } from '../core/headers.ts'
+import type { Refusal } from '../core/refusal.ts'
+import { normalizeTarget, splitAbsoluteForm } from '../core/request-target.ts'
+import type { Settings } from '../model/settings.ts'
+import type { Downstream } from './downstream.ts'
+
+export type Normalised = { readonly http: HttpAttributes; readonly nominated: ReadonlySet<string> }
+
+/** RFC 9110 §9.1: method names are tokens; every registered one is upper-case letters and hyphens. */
+const METHOD = /^[A-Z]+(?:-[A-Z]+)*$/
+
+/** @param sni of the connection, compared with Host on SIMPLE servers only (contract §4, Names); null: not to be compared */
+export function normaliseRequest(downstream: Downstream, scheme: 'http' | 'https', settings: Settings, sni: string | null): Normalised | Refusal {
+  if (downstream.protocol === 'HTTP/1.0') return { kind: 'http10' }
+  const { method, headers } = downstream
+  if (!METHOD.test(method)) return { kind: 'bad_request', details: 'invalid_method' }
+  if (method === 'TRACE' || method === 'TRACK') return { kind: 'method_refused' }
+  if (method === 'CONNECT') return { kind: 'connect_refused' }
+  if (headers.length / 2 > settings.http.maxHeaders) return { kind: 'headers_too_large', details: 'request_headers_too_large' }
+  if (!fieldsAreCarriable(headers)) return { kind: 'bad_headers' }
+  const framing = checkFraming(headers)
+  if (framing !== null) return framing
+  if (downstream.expectsOther) return { kind: 'expectation_failed' }
+  const nominated = connectionNominations(headers)
+  if (nominated === null) return { kind: 'bad_headers', details: 'connection_header_rejected' }
+  if (nominated.has('upgrade') && headers.includes('upgrade')) return { kind: 'upgrade_refused' }
+  return readTarget(downstream, scheme, settings, sni, nominated)
+}
+
+/** One framing, of the two kinds there are. Node's parser refuses most of this; what it lets pass is refused here. */
+function checkFraming(headers: readonly string[]): Refusal | null {
+  let lengths = 0
+  let codings = 0
+  for (let i = 0; i < headers.length; i += 2) {
+    const value = headers[i + 1] as string
+    if (headers[i] === 'content-length') {
+      lengths += 1
+      if (!/^\d{1,15}$/.test(value)) return { kind: 'bad_request', details: 'http1.invalid_content_length' }
+    } else if (headers[i] === 'transfer-encoding') {
+      codings += 1
+      if (value.toLowerCase() !== 'chunked') return { kind: 'bad_request', details: 'http1.invalid_transfer_encoding' }
+    }
+  }
+  if (lengths > 1 || codings > 1) return { kind: 'bad_request', details: 'http1.codec_error' }
+  if (lengths + codings > 1) return { kind: 'bad_request', details: 'http1.content_length_and_chunked_not_allowed' }
+  return null
+}
+
+function readTarget(
+  downstream: Downstream,
+  scheme: 'http' | 'https',
+  settings: Settings,
+  sni: string | null,
+  nominated: ReadonlySet<string>,
+): Normalised | Refusal {
+  const { method, headers, authorities } = downstream
+  const [first] = authorities
+  if (first === undefined || first === '') return { kind: 'missing_host' }
+  const authority = parseAuthority(first)
+  if (authority === null) return { kind: 'bad_authority' }
+  if (authorities.length > 1) {
+    // HTTP/1.1: one Host, even if the second says the same. HTTP/2: `host` beside `:authority` only if it agrees.
+    const agrees = downstream.protocol === 'HTTP/2' && authorities.every((text) => parseAuthority(text)?.text === authority.text)
+    if (!agrees || authorities.length > 2) return { kind: 'bad_authority', details: 'conflicting_authorities' }
+  }
+  let raw = downstream.target
+  if (downstream.protocol === 'HTTP/1.1') {
+    const absolute = splitAbsoluteForm(raw)
+    if (absolute !== null) {
+      if (parseAuthority(absolute.authority)?.text !== authority.text) return { kind: 'absolute_form' }
+      raw = absolute.target
+    }
+  }
+  const target = normalizeTarget(raw, settings.mesh.pathNormalization)
+  if (target === null || (target.path === '*' && method !== 'OPTIONS')) return { kind: 'bad_path' }
+  if (sni !== null && sni !== authority.host) return { kind: 'misdirected' }
+  return { http: { method, path: target.path, query: target.query, scheme, authority, headers }, nominated }
+}

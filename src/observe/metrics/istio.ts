@@ -1,0 +1,218 @@
+/**
+ * Istio's standard metrics as an egress gateway reports them (behaviour §9.1): `reporter="source"`, the gateway itself
+ * as source workload, the registered host as destination. Who called is not in them; see sallyport_requests_total.
+ * Not kept: istio_request_messages_total and istio_response_messages_total (gRPC messages are not counted here).
+ */
+import type { Registry } from 'prom-client'
+import { formatFlags } from '../../core/flags.ts'
+import type { ExchangeRecord } from '../record.ts'
+import {
+  addFamily,
+  addHistogram,
+  type Buckets,
+  type LabelSet,
+  labelSet,
+  type MetricRow,
+  newBuckets,
+  observe,
+  type Sample,
+} from './family.ts'
+import { type Labels, labelValue, OTHER, SeriesMap } from './series.ts'
+
+const COMMON_LABELS = [
+  'reporter',
+  'source_workload',
+  'source_workload_namespace',
+  'source_principal',
+  'source_app',
+  'source_version',
+  'source_cluster',
+  'source_canonical_service',
+  'source_canonical_revision',
+  'destination_workload',
+  'destination_workload_namespace',
+  'destination_principal',
+  'destination_app',
+  'destination_version',
+  'destination_service',
+  'destination_service_name',
+  'destination_service_namespace',
+  'destination_cluster',
+  'destination_canonical_service',
+  'destination_canonical_revision',
+  'request_protocol',
+  'response_flags',
+  'connection_security_policy',
+] as const
+const HTTP_LABELS = [...COMMON_LABELS, 'response_code', 'grpc_response_status'] as const
+
+/** TABLE of Istio's families. */
+export const ISTIO_METRICS = {
+  istio_requests_total: { type: 'counter', help: 'Requests handled (HTTP and gRPC).', labels: HTTP_LABELS },
+  istio_request_duration_milliseconds: {
+    type: 'histogram',
+    help: 'Milliseconds from the start of a request to the last byte of its response.',
+    labels: HTTP_LABELS,
+  },
+  istio_request_bytes: { type: 'histogram', help: 'Body bytes of requests.', labels: HTTP_LABELS },
+  istio_response_bytes: { type: 'histogram', help: 'Body bytes of responses.', labels: HTTP_LABELS },
+  istio_tcp_sent_bytes_total: {
+    type: 'counter',
+    help: 'Bytes sent to callers through tunnels, counted when the tunnel ends.',
+    labels: COMMON_LABELS,
+  },
+  istio_tcp_received_bytes_total: {
+    type: 'counter',
+    help: 'Bytes received from callers through tunnels, counted when the tunnel ends.',
+    labels: COMMON_LABELS,
+  },
+  istio_tcp_connections_opened_total: {
+    type: 'counter',
+    help: 'Tunnels opened, counted when the tunnel ends; see sallyport_open_tunnels for those still open.',
+    labels: COMMON_LABELS,
+  },
+  istio_tcp_connections_closed_total: { type: 'counter', help: 'Tunnels ended.', labels: COMMON_LABELS },
+  istio_build: { type: 'gauge', help: 'Always 1; the version is in the label tag.', labels: ['component', 'tag'] },
+} as const satisfies Record<string, MetricRow>
+
+/** More label sets than this share `other` as destination. 2000 sets are about 130,000 lines of a scrape. */
+const MAX_SERIES = 2000
+
+type HttpSeries = {
+  readonly labels: LabelSet
+  total: number
+  readonly duration: Buckets
+  readonly requestBytes: Buckets
+  readonly responseBytes: Buckets
+}
+type TcpSeries = { readonly labels: LabelSet; total: number; sent: number; received: number }
+
+export type IstioSource = { readonly gatewayName: string; readonly gatewayNamespace: string; readonly version: string }
+
+export class IstioMetrics {
+  readonly #source: IstioSource
+  readonly #http = new SeriesMap<HttpSeries>(
+    MAX_SERIES,
+    (labels) => ({
+      labels: this.#labels(labels),
+      total: 0,
+      duration: newBuckets(),
+      requestBytes: newBuckets(),
+      responseBytes: newBuckets(),
+    }),
+    ([, ...rest]) => [OTHER, ...rest],
+  )
+  readonly #tcp = new SeriesMap<TcpSeries>(
+    MAX_SERIES,
+    (labels) => ({ labels: this.#labels(labels), total: 0, sent: 0, received: 0 }),
+    ([, ...rest]) => [OTHER, ...rest],
+  )
+
+  constructor(source: IstioSource) {
+    this.#source = source
+  }
+
+  record(r: ExchangeRecord): void {
+    if (r.kind === 'http') this.#recordHttp(r)
+    else if (r.upstreamCluster !== null) this.#recordTcp(r)
+  }
+
+  #recordHttp(r: ExchangeRecord): void {
+    const flags = r.flags.length === 0 ? '-' : formatFlags(r.flags)
+    const grpc = r.isGrpc ? String(r.grpcStatus ?? '') : 'http'
+    const key = `${r.upstreamCluster ?? ''}\0${r.responseCode}\0${flags}\0${grpc}`
+    let series = this.#http.find(key)
+    if (series === undefined) {
+      const protocol = r.isGrpc ? 'grpc' : 'http'
+      series = this.#http.resolve([
+        destinationOf(r.upstreamCluster),
+        protocol,
+        flags,
+        String(r.responseCode),
+        r.isGrpc ? grpc : '',
+      ])
+      this.#http.bind(key, series)
+    }
+    series.total += 1
+    observe(series.duration, r.durationMs)
+    observe(series.requestBytes, r.bytesReceived)
+    observe(series.responseBytes, r.bytesSent)
+  }
+
+  #recordTcp(r: ExchangeRecord): void {
+    const series = this.#tcp.resolve([destinationOf(r.upstreamCluster), 'tcp', formatFlags(r.flags)])
+    series.total += 1
+    series.sent += r.bytesSent
+    series.received += r.bytesReceived
+  }
+
+  register(registry: Registry): void {
+    const { version } = this.#source
+    const build: readonly Sample[] = [{ labels: { component: 'proxy', tag: version }, value: 1 }]
+    addFamily(registry, 'istio_build', ISTIO_METRICS.istio_build, () => build)
+    this.#counter(registry, 'istio_requests_total', this.#http, (s) => s.total)
+    this.#histogram(registry, 'istio_request_duration_milliseconds', (s) => s.duration)
+    this.#histogram(registry, 'istio_request_bytes', (s) => s.requestBytes)
+    this.#histogram(registry, 'istio_response_bytes', (s) => s.responseBytes)
+    this.#counter(registry, 'istio_tcp_sent_bytes_total', this.#tcp, (s) => s.sent)
+    this.#counter(registry, 'istio_tcp_received_bytes_total', this.#tcp, (s) => s.received)
+    this.#counter(registry, 'istio_tcp_connections_opened_total', this.#tcp, (s) => s.total)
+    this.#counter(registry, 'istio_tcp_connections_closed_total', this.#tcp, (s) => s.total)
+  }
+
+  #counter<S extends { readonly labels: LabelSet }>(
+    registry: Registry,
+    name: keyof typeof ISTIO_METRICS,
+    series: SeriesMap<S>,
+    read: (series: S) => number,
+  ): void {
+    addFamily(registry, name, ISTIO_METRICS[name], () =>
+      [...series.values()].map((each) => ({ labels: each.labels, value: read(each) })),
+    )
+  }
+
+  #histogram(registry: Registry, name: keyof typeof ISTIO_METRICS, read: (series: HttpSeries) => Buckets): void {
+    addHistogram(registry, name, ISTIO_METRICS[name], () =>
+      [...this.#http.values()].map((each) => ({ labels: each.labels, buckets: read(each) })),
+    )
+  }
+
+  /** All labels of a series from the few that differ: destination, protocol, flags and, for HTTP, code and gRPC status. */
+  #labels([destination = '', protocol = '', flags = '', code, grpc]: Labels): LabelSet {
+    const { gatewayName, gatewayNamespace } = this.#source
+    const unknown = 'unknown'
+    const common: Readonly<Record<(typeof COMMON_LABELS)[number], string>> = {
+      reporter: 'source',
+      source_workload: gatewayName,
+      source_workload_namespace: gatewayNamespace,
+      source_principal: unknown,
+      source_app: gatewayName,
+      source_version: unknown,
+      source_cluster: unknown,
+      source_canonical_service: gatewayName,
+      source_canonical_revision: 'latest',
+      destination_workload: unknown,
+      destination_workload_namespace: unknown,
+      destination_principal: unknown,
+      destination_app: unknown,
+      destination_version: unknown,
+      destination_service: destination,
+      destination_service_name: destination,
+      destination_service_namespace: unknown,
+      destination_cluster: unknown,
+      destination_canonical_service: unknown,
+      destination_canonical_revision: 'latest',
+      request_protocol: protocol,
+      response_flags: flags,
+      connection_security_policy: unknown,
+    }
+    const values = COMMON_LABELS.map((name) => common[name])
+    return code === undefined ? labelSet(COMMON_LABELS, values) : labelSet(HTTP_LABELS, [...values, code, grpc ?? ''])
+  }
+}
+
+/** `outbound|443||edition.cnn.com` → the host; BlackHoleCluster and PassthroughCluster are themselves; none: unknown. */
+export function destinationOf(cluster: string | null): string {
+  if (cluster === null || cluster === '') return 'unknown'
+  return labelValue(cluster.slice(cluster.lastIndexOf('|') + 1))
+}

@@ -1,0 +1,152 @@
+/** Families that show the gateway's state at the moment of a scrape: configuration, certificates, connections, DNS, process. */
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import type { Registry } from 'prom-client'
+import type { ClusterStats } from '../../core/stats.ts'
+import { addFamily, type MetricRow, type Sample } from './family.ts'
+import { labelValue } from './series.ts'
+
+const gauge = (help: string, labels: readonly string[] = []): MetricRow => ({ type: 'gauge', help, labels })
+const counter = (help: string, labels: readonly string[] = []): MetricRow => ({ type: 'counter', help, labels })
+
+/** TABLE of state families. */
+export const STATE_METRICS = {
+  sallyport_build_info: gauge('Always 1; versions are in the labels.', ['version', 'node_version']),
+  sallyport_config_last_reload_successful: gauge(
+    '1 when the last attempt to load the configuration succeeded, else 0.',
+  ),
+  sallyport_config_generation: gauge('Number of configurations activated since the start.'),
+  sallyport_config_last_reload_timestamp_seconds: gauge('Unix time of the last attempt to load the configuration.'),
+  sallyport_config_info: gauge('Always 1; the content hash of the active configuration is in the label.', [
+    'config_version',
+  ]),
+  sallyport_certificate_expiry_seconds: gauge(
+    'Unix time in seconds at which the credential expires (the earliest of its certificates). Time left: this minus time().',
+    ['credential'],
+  ),
+  sallyport_access_log_dropped_total: counter(
+    'Access log lines dropped because the reader of the log was too slow or gone.',
+  ),
+  sallyport_open_connections: gauge('Connections from callers now open.'),
+  sallyport_open_tunnels: gauge('Tunnels now open.'),
+  sallyport_address_denied_total: counter('Resolved addresses that the address guard refused.', ['cluster_name']),
+  sallyport_dns_queries_total: counter('Names looked up in DNS (answers from the cache do not count).'),
+  sallyport_dns_failures_total: counter('DNS look-ups that failed.'),
+  sallyport_dns_stale_answers_total: counter('Answers kept in use past their time because DNS failed.'),
+  sallyport_dns_overload_total: counter('DNS look-ups refused because too many were under way.'),
+  sallyport_event_loop_delay_seconds: gauge(
+    'Delay of the event loop since the last scrape; quantile 1 is the longest.',
+    ['quantile'],
+  ),
+  nodejs_heap_used_bytes: gauge('JavaScript heap in use.'),
+  nodejs_heap_size_bytes: gauge('JavaScript heap reserved.'),
+  nodejs_external_memory_bytes: gauge('Memory of objects bound to JavaScript objects, buffers included.'),
+  process_resident_memory_bytes: gauge('Resident memory.'),
+  process_cpu_seconds_total: counter('User and system CPU time.'),
+  process_start_time_seconds: gauge('Unix time at which the process started.'),
+} as const satisfies Record<string, MetricRow>
+
+/** Structurally forward/resolve.ts' counters. */
+export type DnsCounts = {
+  readonly queries: number
+  readonly failures: number
+  readonly stale: number
+  readonly overload: number
+}
+
+export type ConfigState = {
+  readonly generation: number
+  readonly lastReloadSuccessful: boolean
+  /** Milliseconds since the epoch. */
+  readonly lastReloadAt: number
+  /** Content hash of the active configuration. */
+  readonly version: string
+}
+
+export type StateSources = {
+  clusters(): Iterable<ClusterStats>
+  certificates(): Iterable<{ readonly credential: string; readonly notAfter: number }>
+  accessLogDropped(): number
+  openConnections(): number
+  openTunnels(): number
+  config(): ConfigState
+  /** Absent: no sallyport_dns_* families. */
+  dns?(): DnsCounts
+  readonly buildVersion: string
+}
+
+type Name = keyof typeof STATE_METRICS
+
+/** Registers all state families. */
+export function registerState(registry: Registry, sources: StateSources): void {
+  const family = (name: Name, collect: () => Iterable<Sample>) =>
+    addFamily(registry, name, STATE_METRICS[name], collect)
+  const one = (name: Name, value: () => number) => family(name, () => [{ labels: {}, value: value() }])
+
+  const build: Sample = { labels: { version: sources.buildVersion, node_version: process.version }, value: 1 }
+  family('sallyport_build_info', () => [build])
+  one('sallyport_config_last_reload_successful', () => (sources.config().lastReloadSuccessful ? 1 : 0))
+  one('sallyport_config_generation', () => sources.config().generation)
+  one('sallyport_config_last_reload_timestamp_seconds', () => sources.config().lastReloadAt / 1000)
+  family('sallyport_config_info', () => [
+    { labels: { config_version: labelValue(sources.config().version) }, value: 1 },
+  ])
+  family('sallyport_certificate_expiry_seconds', () =>
+    earliest(sources.certificates()).map(([credential, notAfter]) => ({
+      labels: { credential },
+      value: Math.floor(notAfter / 1000),
+    })),
+  )
+  one('sallyport_access_log_dropped_total', sources.accessLogDropped)
+  one('sallyport_open_connections', sources.openConnections)
+  one('sallyport_open_tunnels', sources.openTunnels)
+  family('sallyport_address_denied_total', () => {
+    const byCluster = new Map([...sources.clusters()].map((stats) => [labelValue(stats.name), stats.address_denied]))
+    return [...byCluster].map(([name, value]) => ({ labels: { cluster_name: name }, value }))
+  })
+  const { dns } = sources
+  if (dns !== undefined) {
+    one('sallyport_dns_queries_total', () => dns().queries)
+    one('sallyport_dns_failures_total', () => dns().failures)
+    one('sallyport_dns_stale_answers_total', () => dns().stale)
+    one('sallyport_dns_overload_total', () => dns().overload)
+  }
+  registerProcess(family, one)
+}
+
+function registerProcess(
+  family: (name: Name, collect: () => Iterable<Sample>) => void,
+  one: (name: Name, value: () => number) => void,
+): void {
+  const loop = monitorEventLoopDelay({ resolution: 20 })
+  loop.enable()
+  family('sallyport_event_loop_delay_seconds', () => {
+    const seconds = (nanoseconds: number) => Math.max(0, nanoseconds) / 1e9
+    const samples = [50, 99, 100].map((percentile) => ({
+      labels: { quantile: String(percentile / 100) },
+      value: loop.count === 0 ? 0 : seconds(loop.percentile(percentile)),
+    }))
+    loop.reset()
+    return samples
+  })
+  one('nodejs_heap_used_bytes', () => process.memoryUsage().heapUsed)
+  one('nodejs_heap_size_bytes', () => process.memoryUsage().heapTotal)
+  one('nodejs_external_memory_bytes', () => process.memoryUsage().external)
+  one('process_resident_memory_bytes', () => process.memoryUsage.rss())
+  one('process_cpu_seconds_total', () => {
+    const { user, system } = process.cpuUsage()
+    return (user + system) / 1e6
+  })
+  const startedAt = Date.now() / 1000 - process.uptime()
+  one('process_start_time_seconds', () => startedAt)
+}
+
+function earliest(
+  certificates: Iterable<{ readonly credential: string; readonly notAfter: number }>,
+): readonly (readonly [string, number])[] {
+  const found = new Map<string, number>()
+  for (const { credential, notAfter } of certificates) {
+    const label = labelValue(credential)
+    found.set(label, Math.min(found.get(label) ?? Number.POSITIVE_INFINITY, notAfter))
+  }
+  return [...found]
+}

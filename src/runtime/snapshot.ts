@@ -1,0 +1,115 @@
+/**
+ * GatewayModel → Snapshot: everything a connection or request needs, compiled once, immutable, swapped by one
+ * assignment. Compiling may throw (bad credential, bad log format); then the last good snapshot stays.
+ */
+import type { ClusterSet } from '../forward/clusters.ts'
+import type { Credentials, TlsMaterial } from '../identity/credentials.ts'
+import { compilePeerRules, type PeerRules } from '../identity/peer.ts'
+import type { GatewayModel } from '../model/gateway.ts'
+import type { ListenerModel, ServerModel } from '../model/listener.ts'
+import type { Settings } from '../model/settings.ts'
+import type { ExchangeRecord } from '../observe/record.ts'
+import { compileAuthorizer } from '../policy/authorizer.ts'
+import { type HostIndex, indexHosts } from '../routing/host-index.ts'
+import { compileRouteTable, type RouteTable } from '../routing/table.ts'
+import type { Judge } from './judge.ts'
+
+export type ServerPlan = {
+  readonly model: ServerModel
+  readonly table: RouteTable
+  /** null: plaintext, or TLS that is passed through. */
+  readonly material: TlsMaterial | null
+  /** What it demands of a caller's certificate; null: it asks for none. */
+  readonly peerRules: PeerRules | null
+  /** Equal keys: the same TLS configuration, so connections and tickets of one are good for the other. */
+  readonly tlsKey: string
+  /** Equal keys: a client certificate accepted under one is accepted under the other. */
+  readonly trustKey: string
+}
+
+export type ListenerPlan = {
+  readonly model: ListenerModel
+  readonly plaintext: ServerPlan | null
+  readonly servers: readonly ServerPlan[]
+  /** The TLS server for a ClientHello; null: nobody claims the name. `mesh`: it can only be a sidecar's own mTLS. */
+  select(sni: string | null, mesh: boolean): ServerPlan | null
+}
+
+export type Snapshot = {
+  readonly model: GatewayModel
+  readonly settings: Settings
+  /** Counts successful loads of this process, from 1. */
+  readonly generation: number
+  readonly listeners: ReadonlyMap<number, ListenerPlan>
+  readonly judge: Judge
+  readonly clusters: ClusterSet
+  readonly credentials: Credentials
+  /** One line (with newline) per record; null: the access log is off. */
+  readonly accessLog: ((record: ExchangeRecord) => string) | null
+}
+
+/** What a snapshot is made of besides the model. */
+export type SnapshotParts = Pick<Snapshot, 'generation' | 'clusters' | 'credentials' | 'accessLog'>
+
+/** Compiles routing tables, policies and listener plans. Pure but for what `parts` brings. */
+export function compileSnapshot(model: GatewayModel, parts: SnapshotParts): Snapshot {
+  const tables = new Map(model.routeTables.map((table) => [table.name, compileRouteTable(table)]))
+  const listeners = new Map<number, ListenerPlan>()
+  for (const listener of model.listeners) listeners.set(listener.gatewayPort, planListener(listener, tables, parts.credentials, model.settings))
+  return {
+    ...parts,
+    model,
+    settings: model.settings,
+    listeners,
+    judge: createJudge(model),
+  }
+}
+
+/** The judging half alone: no credentials, no clusters, no I/O. What `explain` uses. */
+export function createJudge(model: GatewayModel): Judge {
+  const registry = indexHosts(model.registry.map(({ host }) => [host, true] as const))
+  const bound = new Map<number, HostIndex<true>>()
+  const tables = new Map(model.routeTables.map((table) => [table.name, table]))
+  for (const listener of model.listeners) {
+    const names = listener.servers.flatMap((server) => tables.get(server.routeTable)?.virtualHosts.map(({ host }) => [host, true] as const) ?? [])
+    bound.set(listener.gatewayPort, indexHosts(names))
+  }
+  return {
+    authorizer: compileAuthorizer(model.policies),
+    isRegistered: (host, gatewayPort) => registry.find(host) !== null || bound.get(gatewayPort)?.find(host) === true,
+    allowAny: model.settings.mesh.outboundTrafficPolicy === 'ALLOW_ANY',
+  }
+}
+
+function planListener(model: ListenerModel, tables: ReadonlyMap<string, RouteTable>, credentials: Credentials, settings: Settings): ListenerPlan {
+  const servers = model.servers.map((server): ServerPlan => {
+    const table = tables.get(server.routeTable)
+    if (table === undefined) throw new Error(`server ${server.name} names an unknown route table ${server.routeTable}`)
+    const { tls } = server
+    const material = tls === null || tls.mode === 'PASSTHROUGH' ? null : credentials.server(tls)
+    const trust = tls === null ? null : [tls.mode, material?.ca ?? null, tls.subjectAltNames, tls.spkiPins, tls.certificatePins, credentials.trustBundle, settings.mesh.trustDomain, settings.mesh.trustDomainAliases]
+    const peerRules = tls === null || tls.clientCa === null ? null : compilePeerRules(tls, credentials, settings.mesh)
+    return { model: server, table, material, peerRules, tlsKey: JSON.stringify([tls, material?.hash ?? null]), trustKey: JSON.stringify(trust) }
+  })
+  const terminating = servers.filter(({ model: server }) => server.tls !== null && server.tls.mode !== 'PASSTHROUGH')
+  const anyTls = servers.filter(({ model: server }) => server.tls !== null)
+  const meshIndex = indexHosts(terminating.flatMap((server) => server.model.sniHosts.map((host) => [host, server] as const)))
+  const sniIndex = indexHosts(anyTls.flatMap((server) => server.model.sniHosts.map((host) => [host, server] as const)))
+  return {
+    model,
+    servers,
+    plaintext: servers.find(({ model: server }) => server.tls === null) ?? null,
+    // A hello without SNI can only belong to a server that takes every name.
+    select: (sni, mesh) => (mesh ? meshIndex : sniIndex).find(sni ?? ''),
+  }
+}
+
+/**
+ * The server of a snapshot for a connection accepted under an earlier one (a keep-alive connection outlives reloads).
+ * null: nothing on this port speaks that way any more.
+ */
+export function currentServer(snapshot: Snapshot, gatewayPort: number, tls: { readonly sni: string | null; readonly mesh: boolean } | null): ServerPlan | null {
+  const listener = snapshot.listeners.get(gatewayPort)
+  if (listener === undefined) return null
+  return tls === null ? listener.plaintext : listener.select(tls.sni, tls.mesh)
+}
