@@ -70,7 +70,11 @@ const OWNERS: Record<string, readonly string[]> = {
 }
 
 /** Longer than 300 lines, and why they are one noun all the same. Nothing may pass 400. */
-const LONG_FILES: Record<string, string> = {}
+const LONG_FILES: Record<string, string> = {
+  'src/app/gateway.ts': 'the composition root: everything is wired once, in one place',
+  'src/listeners/exchange.ts': 'the steps of one request, top to bottom; split, their order could not be read any more',
+  'src/observe/access-log/operators.ts': 'one table, a row per operator of Envoy’s',
+}
 
 type Source = { readonly file: string; readonly text: string }
 
@@ -144,7 +148,8 @@ function styleProblems({ file, text }: Source): string[] {
       problems.push(`${file}: ${lines} lines; split it, or give the reason in LONG_FILES`)
     if (!text.startsWith('/**')) problems.push(`${file}: begins without a doc comment that says what it owns`)
   }
-  if (/\bexport\s+default\b/.test(code)) problems.push(`${file}: default export`)
+  // A .d.ts describes somebody else's module, default export and all.
+  if (!file.endsWith('.d.ts') && /\bexport\s+default\b/.test(code)) problems.push(`${file}: default export`)
   if (/\bexport\s+\*\s/.test(code)) problems.push(`${file}: barrel (export *)`)
   if (/(^|\/)(utils?|helpers?|misc|common)\.ts$/.test(file)) problems.push(`${file}: not a noun`)
   if (folder !== 'cli' && /\bconsole\s*\./.test(code)) problems.push(`${file}: console.`)

@@ -31,7 +31,8 @@ const TOKENS: Readonly<Record<string, string>> = {
   ACCESS_LOG: '/dev/stdout',
 }
 
-const filled = (text: string) => Object.entries(TOKENS).reduce((all, [token, value]) => all.replaceAll(token, value), text)
+const filled = (text: string) =>
+  Object.entries(TOKENS).reduce((all, [token, value]) => all.replaceAll(token, value), text)
 
 /** Loads a walk-through with the given resource files in a directory of its own. */
 function loadWalkThrough(folder: string, files: readonly string[]) {
@@ -64,3 +65,85 @@ for (const name of EXAMPLES)
     )
     assert.notEqual(model, null)
   })
+
+/** Folder, files, codes of the warnings the page's own YAML earns, and the clusters that result. */
+const WALK_THROUGHS: readonly {
+  readonly folder: string
+  readonly files: readonly string[]
+  readonly warnings: readonly string[]
+  readonly clusters: readonly string[]
+}[] = [
+  {
+    folder: 'seed-000',
+    files: ['egress-by-egressgateway.yaml', 'test.yaml', 'added.yaml', 'deny-post.yaml'],
+    warnings: [],
+    clusters: ['outbound|80||httpbin.org', 'outbound|80||www.httpbin.org'],
+  },
+  {
+    folder: 'seed-000',
+    files: ['egress-by-egressgateway-https-upgrade.yaml', 'test.yaml', 'added.yaml'],
+    warnings: [],
+    clusters: ['outbound|443||httpbin.org', 'outbound|443||www.httpbin.org'],
+  },
+  { folder: 'seed-000', files: ['test.yaml', 'added.yaml'], warnings: [], clusters: [] },
+  {
+    folder: 'seed-001',
+    files: [
+      'sleep.yaml',
+      'service-entry.yaml',
+      'gateway.yaml',
+      'destination-rule.yaml',
+      'virtual-service.yaml',
+      'authorization-policy.yaml',
+      'added.yaml',
+    ],
+    // The sidecar's DestinationRule has subsets; added.yaml takes over the host; sleep.yaml names no namespace.
+    warnings: ['SP1034', 'SP7006', 'SP1025'],
+    clusters: ['outbound|80||www.aliyun.com'],
+  },
+  {
+    folder: 'seed-003',
+    files: ['service-entry.yaml', 'gateway.yaml', 'virtual-service.yaml', 'added.yaml'],
+    // The page's ServiceEntry names no namespace; added.yaml takes over the host.
+    warnings: ['SP1025', 'SP7006'],
+    clusters: ['outbound|80||aliyun.com'],
+  },
+]
+
+for (const { folder, files, warnings, clusters } of WALK_THROUGHS)
+  test(`${folder} loads: ${files.join(' ')}`, () => {
+    const { model, diagnostics } = loadWalkThrough(folder, files)
+    const coded = (severity: string) => diagnostics.filter((each) => each.severity === severity).map(({ code }) => code)
+    assert.deepEqual(coded('error'), [])
+    assert.deepEqual(coded('warning'), warnings)
+    assert.deepEqual(
+      model?.clusters.map(({ name }) => name),
+      clusters,
+    )
+    for (const cluster of model?.clusters ?? []) assert.equal(cluster.discovery, 'static', 'added.yaml supplies it')
+  })
+
+test('the application’s own TLS is read, and reported as not built yet', () => {
+  const { model, diagnostics } = loadWalkThrough('seed-000', [
+    'egress-by-egressgateway-tls.yaml',
+    'test.yaml',
+    'added.yaml',
+  ])
+  assert.notEqual(model, null)
+  const warnings = diagnostics.filter(({ severity }) => severity === 'warning')
+  assert.deepEqual(
+    warnings.map(({ file, line }) => `${file}:${line}`),
+    ['resources/egress-by-egressgateway-tls.yaml:24'],
+  )
+  assert.match(warnings[0]?.message ?? '', /tunnel/)
+})
+
+test('without its workloads, the selector of walk-through 000 matches nobody, and says what to mount', () => {
+  const { model, diagnostics } = loadWalkThrough('seed-000', ['egress-by-egressgateway.yaml', 'added.yaml'])
+  const callers = model?.routeTables.flatMap(({ virtualHosts }) =>
+    virtualHosts.flatMap(({ grants }) => grants?.flatMap((grant) => grant.callers) ?? []),
+  )
+  assert.ok(callers !== undefined && callers.length > 0)
+  for (const caller of callers) assert.deepEqual(caller.serviceAccounts, [])
+  assert.ok(diagnostics.some(({ severity }) => severity === 'warning'))
+})

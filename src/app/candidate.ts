@@ -77,10 +77,9 @@ function tryCredentials(model: GatewayModel, now: number): Credentials | string[
 }
 
 function buildClusters(model: GatewayModel, credentials: Credentials, context: CandidateContext): ClusterSet {
-  const { dns, addressGuard } = model.settings
   return createClusters(
     model.clusters,
-    { material: (tls) => credentials.upstream(tls), settings: { dns, addressGuard }, isSelf: context.isSelf },
+    { material: (tls) => credentials.upstream(tls), settings: model.settings, isSelf: context.isSelf },
     context.active?.clusters ?? null,
   )
 }

@@ -4,6 +4,7 @@
 import type { Socket } from 'node:net'
 import { type ConfigurationWatcher, watchConfiguration } from '../config/watch.ts'
 import type { ListenerStats } from '../core/stats.ts'
+import { VERSION } from '../core/version.ts'
 import { createHttpProxyForwarder } from '../forward/http-proxy.ts'
 import { createSelfCheck } from '../forward/self.ts'
 import { type BoundPort, bindPort } from '../listeners/bound-port.ts'
@@ -116,6 +117,7 @@ export class Gateway {
       }),
       gatewayName: first.settings.name,
       gatewayNamespace: first.settings.namespace,
+      buildVersion: VERSION,
     })
     this.#http1 = createHttp1Server(first.settings.http, {
       request: (socket: Socket, downstream) => {

@@ -70,7 +70,7 @@ const meshConfig = z.object({
 })
 
 export const BOOTSTRAP_SPEC = z.object({
-  resources: z.array(filePath).min(1),
+  resources: z.array(filePath),
   meshConfig: meshConfig.prefault({}),
   identity: z.object({
     certificateChain: filePath,

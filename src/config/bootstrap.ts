@@ -55,19 +55,49 @@ export function readBootstrap(file: string, options: BootstrapOptions, report: R
   const at = locator(positions, locate)
   const written = value as Readonly<Record<string, unknown>>
   checkHeader(written, at, watched)
-  const parsed = BOOTSTRAP.safeParse(value)
+  let parsed = BOOTSTRAP.safeParse(value)
   if (!parsed.success) {
-    reportIssues(parsed.error.issues, value, [], positions, locate, report)
-    return { settings: null, ...salvage(written, path.dirname(file), nothing) }
+    reportIssues(parsed.error.issues, value, [], positions, locate, watched)
+    // The rest is judged all the same, with defaults where the file is wrong: one run finds everything.
+    parsed = BOOTSTRAP.safeParse(repaired(written, parsed.error.issues))
+    if (!parsed.success) return nothing
   }
   const { metadata, spec } = parsed.data
   refuseUnbuilt(spec, at, watched)
   checkPorts(spec, at, watched)
   checkMeaning(spec, at, watched, options.checkAccessLogFormat)
   const resolve = (given: string) => path.resolve(path.dirname(file), given)
-  const resourcePaths = spec.resources.map(resolve)
   const settings = failed ? null : settingsOf(metadata, spec, resolve)
-  return { settings, resourcePaths, namespace: metadata.namespace }
+  return { settings, resourcePaths: spec.resources.map(resolve), namespace: metadata.namespace }
+}
+
+/** The file without its wrong values, and with something where a required one is missing. Only ever judged, never used. */
+function repaired(
+  written: Readonly<Record<string, unknown>>,
+  issues: readonly { readonly path: PropertyKey[] }[],
+): unknown {
+  const copy = structuredClone(written) as Record<string, unknown>
+  for (const issue of issues) {
+    let parent: unknown = copy
+    for (const step of issue.path.slice(0, -1)) parent = (parent as Record<PropertyKey, unknown> | undefined)?.[step]
+    const last = issue.path.at(-1)
+    if (typeof parent !== 'object' || parent === null || last === undefined) continue
+    // The end of a list is cut off with its wrong item, so that the other indexes stay true.
+    if (Array.isArray(parent)) parent.length = Math.min(parent.length, Number(last))
+    else Reflect.deleteProperty(parent, last)
+  }
+  const spec = (copy['spec'] ?? {}) as { readonly resources?: unknown[]; readonly identity?: object }
+  return {
+    apiVersion: '',
+    kind: '',
+    ...copy,
+    metadata: { name: 'x', namespace: 'istio-system', ...(copy['metadata'] as object | undefined) },
+    spec: {
+      ...spec,
+      resources: spec.resources ?? [],
+      identity: { certificateChain: '.', privateKey: '.', trustBundle: '.', ...spec.identity },
+    },
+  }
 }
 
 function checkHeader(written: Readonly<Record<string, unknown>>, at: At, report: Report): void {
@@ -77,18 +107,6 @@ function checkHeader(written: Readonly<Record<string, unknown>>, at: At, report:
     if (typeof found === 'string' && found !== value) {
       report('SP1040', at(key), `${key} is ${JSON.stringify(found)}`, { fix: `write ${key}: ${value}` })
     }
-  }
-}
-
-/** What later steps can still use of a bootstrap with errors. */
-function salvage(written: Readonly<Record<string, unknown>>, directory: string, nothing: Bootstrap) {
-  const spec = (written['spec'] ?? {}) as { readonly resources?: unknown }
-  const metadata = (written['metadata'] ?? {}) as { readonly namespace?: unknown }
-  const given = Array.isArray(spec.resources) ? spec.resources : []
-  const paths = given.filter((each): each is string => typeof each === 'string' && each !== '')
-  return {
-    resourcePaths: paths.map((each) => path.resolve(directory, each)),
-    namespace: typeof metadata.namespace === 'string' ? metadata.namespace : nothing.namespace,
   }
 }
 

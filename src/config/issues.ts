@@ -83,7 +83,12 @@ function describe(issue: Issue, found: unknown): { text: string; fix: string | n
     }
     case 'invalid_union':
       return { text: `${show(found)} is not allowed here`, fix: null }
-    default:
+    case 'custom':
+    case 'invalid_element':
+    case 'invalid_format':
+    case 'invalid_key':
+    case 'not_multiple_of':
+    case 'unrecognized_keys':
       return { text: issue.message, fix: null }
   }
 }

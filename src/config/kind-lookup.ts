@@ -29,12 +29,12 @@ export function classifyKind(
   if (ours && kind === 'EgressGateway') return { type: 'passed-over', mesh: false }
   // A known kind in an unknown group: a misspelt group, unless the group has such a kind of its own (Gateway API, Volcano's Job …).
   const elsewhere = kinds.find((module) => module.kind === kind)
-  if (elsewhere !== undefined && nearest(group, [elsewhere.group]) !== null) {
+  if (elsewhere !== undefined && nearest(group, [elsewhere.group], 3) !== null) {
     const fix = `did you mean ${elsewhere.group}/${elsewhere.versions[0] ?? ''}?`
     return { type: 'error', message: `${kind} is not known in API group ${JSON.stringify(group)}`, fix }
   }
   const inGroup = kinds.filter((module) => module.group === group).map((module) => module.kind)
-  const guess = isMeshGroup(group) || ours ? nearest(kind, inGroup) : null
+  const guess = isMeshGroup(group) || ours ? nearest(kind, inGroup, 2) : null
   if (guess !== null || ours) {
     const fix = guess === null ? null : `did you mean ${guess}?`
     return { type: 'error', message: `${apiVersion} has no kind ${kind}`, fix }

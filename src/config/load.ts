@@ -16,6 +16,8 @@ export type LoadOptions = {
   /** How files are named in diagnostics and sources; default: relative to the working directory where they lie below it. */
   readonly display?: Display
   readonly checkAccessLogFormat?: CheckAccessLogFormat
+  /** Applied to the bootstrap's settings before anything is assembled from them: a reload keeps what needs a restart. */
+  readonly adjustSettings?: (settings: Settings) => Settings
 }
 
 export type LoadResult = {
@@ -36,7 +38,9 @@ export function loadConfiguration(file: string, options: LoadOptions = {}): Load
   const bootstrapFile = path.resolve(file)
   const { checkAccessLogFormat } = options
   const bootstrap = readBootstrap(bootstrapFile, { display, checkAccessLogFormat }, report)
-  const { settings, resourcePaths, namespace } = bootstrap
+  const { resourcePaths, namespace } = bootstrap
+  const settings =
+    bootstrap.settings === null ? null : (options.adjustSettings?.(bootstrap.settings) ?? bootstrap.settings)
   let model: GatewayModel | null = null
   guarded(report, display(bootstrapFile), () => {
     const read = readResources(resourcePaths, { kinds: KINDS, defaultNamespace: namespace, display }, report)

@@ -2,13 +2,18 @@
 
 /**
  * The candidate within an edit distance (insert, delete, replace, swap neighbours) of one third of its length, at least 1; null when
- * none is that close. Letter case counts as half an edit, so `Selector` finds `selector` first.
+ * none is that close. Letter case counts as half an edit, so `Selector` finds `selector` first. `most` lowers the limit where
+ * words are long and alike (PeerAuthentication is no misspelt RequestAuthentication).
  */
-export function nearest(word: string, candidates: Iterable<string>): string | null {
+export function nearest(
+  word: string,
+  candidates: Iterable<string>,
+  most: number = Number.POSITIVE_INFINITY,
+): string | null {
   let best: string | null = null
   let bestDistance = Number.POSITIVE_INFINITY
   for (const candidate of candidates) {
-    const limit = Math.max(1, Math.floor(candidate.length / 3))
+    const limit = Math.min(most, Math.max(1, Math.floor(candidate.length / 3)))
     if (Math.abs(candidate.length - word.length) > limit) continue
     const exact = editDistance(word, candidate)
     const folded = editDistance(word.toLowerCase(), candidate.toLowerCase()) + 0.5

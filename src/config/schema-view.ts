@@ -27,37 +27,21 @@ export function viewOf(schema: Schema): SchemaView {
 /** Collects the leaves under wrappers; true when null is one of the values the schema takes. */
 function unwrap(schema: Schema, into: Schema[]): boolean {
   const def = (schema as z.core.$ZodTypes)._zod.def
-  switch (def.type) {
-    case 'optional':
-    case 'default':
-    case 'prefault':
-    case 'nonoptional':
-    case 'readonly':
-    case 'catch':
-    case 'promise':
-    case 'success':
-      return unwrap(def.innerType, into)
-    case 'nullable':
-      unwrap(def.innerType, into)
-      return true
-    case 'lazy':
-      return unwrap(def.getter(), into)
-    case 'pipe':
-      // z.preprocess is transform → schema; schema.transform is schema → transform.
-      return unwrap((def.in as z.core.$ZodTypes)._zod.def.type === 'transform' ? def.out : def.in, into)
-    case 'union':
-      return def.options.map((option) => unwrap(option, into)).includes(true)
-    case 'intersection':
-      return [unwrap(def.left, into), unwrap(def.right, into)].every(Boolean)
-    case 'any':
-    case 'unknown':
-    case 'null':
-      into.push(schema)
-      return true
-    default:
-      into.push(schema)
-      return false
+  if (def.type === 'nullable') {
+    unwrap(def.innerType, into)
+    return true
   }
+  // optional, default, prefault, nonoptional, readonly, catch …
+  if ('innerType' in def) return unwrap(def.innerType, into)
+  if (def.type === 'lazy') return unwrap(def.getter(), into)
+  if (def.type === 'pipe') {
+    // z.preprocess is transform → schema; schema.transform is schema → transform.
+    return unwrap((def.in as z.core.$ZodTypes)._zod.def.type === 'transform' ? def.out : def.in, into)
+  }
+  if (def.type === 'union') return def.options.map((option) => unwrap(option, into)).includes(true)
+  if (def.type === 'intersection') return [unwrap(def.left, into), unwrap(def.right, into)].every(Boolean)
+  into.push(schema)
+  return def.type === 'any' || def.type === 'unknown' || def.type === 'null'
 }
 
 function merge(schemas: readonly Schema[]): SchemaView {

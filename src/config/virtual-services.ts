@@ -4,7 +4,7 @@
  * leaves out.
  */
 import type { SourceRef } from '../core/attributes.ts'
-import { canonicalHostPattern, intersectHosts } from '../core/host-pattern.ts'
+import { canonicalHostPattern, hostCovers, intersectHosts } from '../core/host-pattern.ts'
 import type { RouteModel } from '../model/route.ts'
 import type { Settings } from '../model/settings.ts'
 import type { BoundGateways, GatewayServer } from './gateways.ts'
@@ -84,10 +84,16 @@ function draftFor(drafts: Map<string, Draft>, host: string, source: SourceRef): 
   return draft
 }
 
-/** Catch-all routes go last, everything else keeps its order. */
+/**
+ * Catch-all routes go last, everything else keeps its order. A host none of whose rules concern the server leaves the
+ * table when a wider one covers it, as in Istio; else it stays, so that it counts as registered (contract §4) and
+ * answers 404.
+ */
 function finish(drafts: ReadonlyMap<string, Draft>): ReadonlyMap<string, HostRoutes> {
   const hosts = new Map<string, HostRoutes>()
   for (const [host, { source, routes, bound, httpsRedirect }] of drafts) {
+    const idle = routes.length === 0 && !httpsRedirect
+    if (idle && [...drafts].some(([other, wider]) => wider.routes.length > 0 && hostCovers(other, host))) continue
     const ordered = [...routes.filter(({ catchAll }) => !catchAll), ...routes.filter(({ catchAll }) => catchAll)]
     hosts.set(host, { host, source, routes: bound ? ordered.map(({ route }) => route) : null, httpsRedirect })
   }

@@ -2,7 +2,7 @@
  * Judges every address before it is dialled (contract §2 addressGuard, threats 37–42): a name that an operator allowed
  * must not become a way inside. The address judged is the address dialled; nothing resolves again after this.
  */
-import { classifyAddress, type AddressClass } from '../core/address-class.ts'
+import { type AddressClass, classifyAddress } from '../core/address-class.ts'
 import { compileIpSet } from '../core/cidr.ts'
 
 /** `self`: one of the gateway's own listeners. `non_canonical`: not an IP address in its one canonical spelling. */

@@ -93,7 +93,7 @@ export class UpstreamCluster {
     answers: readonly (DnsAnswer | Promise<DnsAnswer>)[],
     tried: readonly UpstreamEndpoint[],
   ): Promise<UpstreamEndpoint | UpstreamFailure> {
-    return this.#update(set, await Promise.all(answers), tried)
+    return this.#update(set, await Promise.all(answers.map((answer) => Promise.resolve(answer))), tried)
   }
 
   #update(

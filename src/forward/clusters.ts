@@ -69,8 +69,10 @@ type Shared = {
   readonly stats: Map<string, ClusterStats>
   readonly contexts: Map<string, SecureContext>
   resolver: { readonly key: string; readonly value: NameResolver }
-  readonly living: Set<readonly UpstreamCluster[]>
+  readonly living: Set<Living>
 }
+
+type Living = { readonly clusters: ReadonlyMap<string, UpstreamCluster>; readonly contexts: ReadonlySet<string> }
 
 const families = new WeakMap<ClusterSet, Shared>()
 
@@ -90,9 +92,10 @@ export function createClusters(
   const guard = createAddressGuard(settings.addressGuard.allow, environment.isSelf)
   const shared = (previous === null ? undefined : families.get(previous)) ?? newFamily(settings.dns)
   const dnsKey = JSON.stringify(settings.dns)
-  const dns =
-    shared.resolver.key === dnsKey ? shared.resolver : { key: dnsKey, value: newResolver(settings.dns) }
+  const dns = shared.resolver.key === dnsKey ? shared.resolver : { key: dnsKey, value: newResolver(settings.dns) }
 
+  let retired = false
+  const contexts = new Set<string>()
   const parts = (name: string, tls: ClusterTls | null): ClusterParts => ({
     stats: statsOf(shared, name),
     tls,
@@ -104,17 +107,27 @@ export function createClusters(
     openPool: (identity, dialTls) => {
       const key = poolKey(identity)
       const known = shared.pools.get(key)
-      if (known !== undefined && !known.retired) return known
-      if (shared.pools.size >= MAX_POOLS) forgetUnused(shared.pools)
+      if (known !== undefined) return known
       const { address, port, connectTimeoutMs } = identity
-      const pool = new UpstreamPool(key, identity, { address, port, connectTimeoutMs, tls: dialTls }, statsOf(shared, name))
+      const pool = new UpstreamPool(
+        key,
+        identity,
+        { address, port, connectTimeoutMs, tls: dialTls },
+        statsOf(shared, name),
+      )
+      if (retired) {
+        // A request that began under this configuration goes on, but leaves nothing behind.
+        pool.retire()
+        return pool
+      }
+      if (shared.pools.size >= MAX_POOLS) forgetUnused(shared.pools)
       shared.pools.set(key, pool)
       return pool
     },
   })
 
   const clusters = models.map(
-    (model) => new UpstreamCluster(model, parts(model.name, clusterTls(model, environment, shared.contexts))),
+    (model) => new UpstreamCluster(model, parts(model.name, clusterTls(model, environment, shared.contexts, contexts))),
   )
   const passthrough = new UpstreamCluster(
     passthroughModel(settings.mesh.connectTimeoutMs),
@@ -122,6 +135,7 @@ export function createClusters(
   )
   const all = [...clusters, passthrough]
   const byName = new Map(clusters.map((cluster) => [cluster.name, cluster]))
+  const living: Living = { clusters: new Map(all.map((cluster) => [cluster.name, cluster])), contexts }
 
   const set: ClusterSet = {
     get: (name) => byName.get(name) ?? null,
@@ -137,12 +151,13 @@ export function createClusters(
     describe: () => all.map(describeCluster),
     dns: dns.value.counters,
     retire: () => {
-      shared.living.delete(all)
+      retired = true
+      shared.living.delete(living)
       sweep(shared)
     },
   }
   shared.resolver = dns
-  shared.living.add(all)
+  shared.living.add(living)
   families.set(set, shared)
   return set
 }
@@ -174,11 +189,13 @@ function clusterTls(
   { name, tls }: ClusterModel,
   environment: ClusterEnvironment,
   contexts: Map<string, SecureContext>,
+  used: Set<string>,
 ): ClusterTls | null {
   if (tls === null) return null
   const { ca, cert, key, hash } = environment.material(tls)
   // Without `ca` Node would trust every public CA, which nobody asked for.
   if (ca === null && !tls.insecureSkipVerify) throw new Error(`cluster ${name}: verification needs a CA bundle`)
+  used.add(hash)
   let context = contexts.get(hash)
   if (context === undefined) {
     context = createSecureContext({
@@ -232,13 +249,20 @@ function describeCluster(cluster: UpstreamCluster): ClusterDescription {
 function sweep(shared: Shared): void {
   const living = [...shared.living]
   for (const [key, pool] of shared.pools) {
-    if (living.some((clusters) => clusters.some((cluster) => cluster.wants(pool)))) continue
+    if (living.some(({ clusters }) => clusters.get(pool.identity.cluster)?.wants(pool) === true)) continue
     shared.pools.delete(key)
     pool.retire()
   }
-  if (living.length === 0) shared.contexts.clear()
+  for (const hash of shared.contexts.keys()) {
+    if (!living.some(({ contexts }) => contexts.has(hash))) shared.contexts.delete(hash)
+  }
 }
 
 function forgetUnused(pools: Map<string, UpstreamPool>): void {
-  for (const [key, pool] of pools) if (pool.unused) pools.delete(key)
+  for (const [key, pool] of pools) {
+    if (!pool.unused) continue
+    pools.delete(key)
+    // So that an endpoint which still refers to it asks for a new one.
+    pool.retire()
+  }
 }

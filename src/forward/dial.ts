@@ -3,10 +3,10 @@
  * Hands over a socket on which everything is verified, so that no request byte can reach a server that was not.
  */
 import { connect, type Socket } from 'node:net'
-import { type SecureContext, connect as tlsConnect, type TLSSocket } from 'node:tls'
+import { type SecureContext, type TLSSocket, connect as tlsConnect } from 'node:tls'
 import type { UpstreamFailure } from './forwarder.ts'
 import { verifyServerName } from './server-identity.ts'
-import { CONNECT_TIMEOUT, connectFailure, errorCode, tlsFailure, tlsFault, type TlsFault } from './transport-failure.ts'
+import { CONNECT_TIMEOUT, connectFailure, errorCode, type TlsFault, tlsFailure, tlsFault } from './transport-failure.ts'
 
 export type DialTls = {
   readonly context: SecureContext
@@ -109,6 +109,10 @@ function secure(target: DialTarget, tls: DialTls, session: Buffer | null): TLSSo
 }
 
 /** Addresses are judged before they come here; if one needed a look-up, it was not an address. */
-function neverLookUp(host: string, _options: unknown, callback: (error: Error, address: string, family: number) => void) {
+function neverLookUp(
+  host: string,
+  _options: unknown,
+  callback: (error: Error, address: string, family: number) => void,
+) {
   callback(Object.assign(new Error(`not an IP address: ${host}`), { code: 'EINVAL' }), '', 0)
 }

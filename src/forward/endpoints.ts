@@ -36,7 +36,7 @@ export class UpstreamEndpoint {
   }
 
   get pool(): UpstreamPool {
-    this.#pool ??= this.#openPool(this.address, this.port)
+    if (this.#pool === null || this.#pool.retired) this.#pool = this.#openPool(this.address, this.port)
     return this.#pool
   }
   /** Without opening one. */

@@ -45,7 +45,11 @@ export type UpstreamFailure = {
 /** All callbacks are asynchronous to `send`. After `onConnected`* exactly one of `onResponse`, `onFailure` is called, once; none after `abort()`. */
 export type ForwardHandlers = {
   /** An address was chosen and the request is on a connection to it; again for each further attempt. Addresses are `ip:port`. */
-  readonly onConnected: (upstream: { readonly host: string; readonly localAddress: string; readonly reused: boolean }) => void
+  readonly onConnected: (upstream: {
+    readonly host: string
+    readonly localAddress: string
+    readonly reused: boolean
+  }) => void
   readonly onResponse: (response: UpstreamResponse) => void
   readonly onFailure: (failure: UpstreamFailure) => void
 }

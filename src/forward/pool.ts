@@ -4,7 +4,7 @@
  */
 import type { Socket } from 'node:net'
 import type { ClusterStats } from '../core/stats.ts'
-import { dial, type DialFailure, type DialTarget } from './dial.ts'
+import { type DialFailure, type DialTarget, dial } from './dial.ts'
 
 /** Everything that makes two connections interchangeable, and nothing else. */
 export type PoolIdentity = {

@@ -155,7 +155,10 @@ function evict(entries: Map<string, Entry>): void {
 }
 
 type Found = { readonly addresses: readonly string[]; readonly ttlMs: number } | { readonly failure: string }
-type Family = { readonly records: readonly { readonly address: string; readonly ttl: number }[]; readonly failure: string | null }
+type Family = {
+  readonly records: readonly { readonly address: string; readonly ttl: number }[]
+  readonly failure: string | null
+}
 
 /** Both families. A single trailing dot keeps c-ares from ever trying a search domain. Never rejects. */
 async function query(dns: Resolver, name: string): Promise<Found> {

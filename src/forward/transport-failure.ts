@@ -62,8 +62,7 @@ export function connectFailure(code: string): UpstreamFailure {
 
 /** TCP was there, TLS was not: an alert, a bad certificate, plain text instead of TLS. */
 export function tlsFailure(code: string): UpstreamFailure {
-  const word =
-    tlsFault(code) === 'other' ? code.replace(/^ERR_(?:SSL|TLS)_/, '') : `CERTIFICATE_VERIFY_FAILED:${code}`
+  const word = tlsFault(code) === 'other' ? code.replace(/^ERR_(?:SSL|TLS)_/, '') : `CERTIFICATE_VERIFY_FAILED:${code}`
   return failure('connect_failure', `TLS_error:SSL routines:${word}:TLS_error_end`, true)
 }
 

@@ -29,6 +29,11 @@ export function compileTrustBundle(certificates: readonly X509Certificate[]): Tr
   }
 }
 
+/** DERs, for use as `untrusted` with another bundle. */
+export function certificatesOf(bundle: TrustBundle): readonly Uint8Array[] {
+  return bundle.links.map(({ certificate }) => certificate.raw)
+}
+
 /** True when every one of `certificates` is in the bundle: what OpenSSL verified against them, it verified against it. */
 export function coveredBy(certificates: readonly X509Certificate[], bundle: TrustBundle): boolean {
   return certificates.every((certificate) => bundle.fingerprints.has(certificate.fingerprint256))
@@ -36,18 +41,19 @@ export function coveredBy(certificates: readonly X509Certificate[], bundle: Trus
 
 /**
  * Until when (milliseconds since the epoch) the bundle vouches for `leaf`: the earliest notAfter on the path found;
- * 0: it does not. `presented` are the further certificates the caller sent, in any order; they are not trusted.
+ * 0: it does not. `untrusted` are certificates that may stand between leaf and anchor, in any order: what the caller sent,
+ * and what else is at hand.
  */
 export function vouchedUntil(
   leaf: Uint8Array,
-  presented: readonly Uint8Array[],
+  untrusted: readonly Uint8Array[],
   bundle: TrustBundle,
   now: number,
 ): number {
   const start = parse(leaf)
   if (start === null) return 0
   const candidates: Link[] = [...bundle.links]
-  for (const der of presented.slice(0, MAX_DEPTH)) {
+  for (const der of untrusted) {
     const certificate = parse(der)
     // A certificate that is also in the bundle is already a candidate, with its trust.
     if (certificate !== null && !bundle.fingerprints.has(certificate.fingerprint256))

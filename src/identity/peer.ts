@@ -4,6 +4,7 @@
  * rejectUnauthorized: false`) and are judged here before a byte of the request is read, so that the refusal has a name.
  * Everything is worked out again on resumed sessions: a ticket proves who the caller was, not that it still is.
  */
+import type { X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
 import { NO_PEER, type Peer } from '../core/attributes.ts'
 import type { Reason } from '../core/reasons.ts'
@@ -12,7 +13,7 @@ import type { ServerTls, ServerTlsMode } from '../model/listener.ts'
 import type { Settings } from '../model/settings.ts'
 import { BoundedCache } from './bounded-cache.ts'
 import { type ReadCertificate, readCertificate } from './certificate.ts'
-import { compileTrustBundle, coveredBy, type TrustBundle, vouchedUntil } from './chain.ts'
+import { certificatesOf, compileTrustBundle, coveredBy, type TrustBundle, vouchedUntil } from './chain.ts'
 import type { Credentials } from './credentials.ts'
 import { parseCertificates } from './pem.ts'
 import { claimsSpiffe } from './spiffe.ts'
@@ -27,12 +28,14 @@ export type PeerRules = {
   readonly meshVerified: boolean
   /** For servers with a CA bundle of their own; null: there is no mesh bundle, so no URI SAN can become an identity. */
   readonly meshBundle: TrustBundle | null
+  /** What OpenSSL verified against. */
+  readonly clientBundle: TrustBundle
   readonly subjectAltNames: readonly string[]
   readonly spkiPins: readonly string[]
   readonly certificatePins: readonly string[]
   /**
-   * Certificate hash → until when the mesh bundle vouches (0: not). A resumed session no longer carries the intermediate
-   * certificates, so the answer of the full handshake is kept. Tickets die with the tls.Server, as these rules do.
+   * Certificate hash → until when the mesh bundle vouches. A resumed session no longer carries the intermediate
+   * certificates, so the answer of the full handshake is kept.
    */
   readonly vouched: BoundedCache<string, number>
 }
@@ -45,8 +48,7 @@ export type Handshake = {
   readonly authorized: boolean
   /** Node's name of OpenSSL's error: `CERT_HAS_EXPIRED` … */
   readonly authorizationError: string | null
-  readonly resumed: boolean
-  /** DERs of the other certificates of the chain. Called only where they are needed. */
+  /** DERs of the further certificates the caller sent, as far as the runtime tells. Called only where they matter. */
   readonly presented: () => readonly Uint8Array[]
 }
 
@@ -61,6 +63,7 @@ export type PeerVerdict =
     }
 
 const REMEMBERED_CHAINS = 8192
+const MAX_PRESENTED = 8
 
 /**
  * @throws Error when `tls` was not in the model the credentials were loaded for.
@@ -68,12 +71,13 @@ const REMEMBERED_CHAINS = 8192
 export function compilePeerRules(tls: ServerTls, credentials: Credentials, mesh: Settings['mesh']): PeerRules {
   const bundle =
     credentials.trustBundle === null ? null : compileTrustBundle(credentials.trustBundle.flatMap(parseCertificates))
-  const clientCas = (credentials.server(tls).ca ?? []).flatMap(parseCertificates)
+  const clientCas = (tls.mode === 'PASSTHROUGH' ? [] : (credentials.server(tls).ca ?? [])).flatMap(parseCertificates)
   return {
     mode: tls.mode,
     trustDomains: [mesh.trustDomain, ...mesh.trustDomainAliases].map((domain) => domain.toLowerCase()),
     meshVerified: bundle !== null && clientCas.length > 0 && coveredBy(clientCas, bundle),
     meshBundle: bundle,
+    clientBundle: compileTrustBundle(clientCas),
     subjectAltNames: tls.subjectAltNames,
     spkiPins: tls.spkiPins,
     certificatePins: tls.certificatePins.map((pin) => pin.replaceAll(':', '').toLowerCase()),
@@ -113,8 +117,7 @@ export function peerOf(socket: TLSSocket, rules: PeerRules, now: number): PeerVe
       der: certificate?.raw ?? null,
       authorized: socket.authorized,
       authorizationError: typeof error === 'string' ? error : error instanceof Error ? error.message : null,
-      resumed: socket.isSessionReused(),
-      presented: () => issuersOf(socket),
+      presented: () => (certificate === undefined ? [] : issuersOf(certificate)),
     },
     rules,
     now,
@@ -155,42 +158,47 @@ function identity(certificate: ReadCertificate, handshake: Handshake, rules: Pee
   if (id === null && claimsSpiffe(uri)) return refuse('invalid_svid', svidViolations.join('; '))
   if (id === null || !ours) return { peer: { kind: 'certificate', certificate: facts } }
   const vouched = rules.meshVerified ? 'yes' : vouches(facts.sha256, handshake, rules, now)
-  if (vouched === 'unknown')
-    return refuse(
-      'untrusted_certificate',
-      'the resumed session lacks the chain that would prove its identity; reconnect',
-    )
+  // Neither the mesh's nor provably another CA's: as "nobody" it would slip past a DENY that names it.
+  if (vouched === 'unknown') return refuse('untrusted_certificate', UNPROVEN)
   // A partner CA may write any name it likes; only the mesh bundle turns one of ours into an identity.
   if (vouched === 'no') return { peer: { kind: 'certificate', certificate: facts } }
   if (svidViolations.length > 0) return refuse('invalid_svid', svidViolations.join('; '))
   return { peer: { kind: 'spiffe', id, certificate: facts } }
 }
 
-/** Whether the mesh bundle vouches. `unknown`: the session was resumed and its intermediates are gone. */
+const UNPROVEN =
+  'it claims an identity of this mesh, but the certificates between it and a root are not at hand; add the intermediate CA to the trust bundle'
+
+/**
+ * Whether the mesh bundle vouches. `no`: the certificate leads to another root of the server's bundle. `unknown`: it
+ * leads nowhere we can see, because OpenSSL verified it with intermediates that are gone: on resumed sessions, and on
+ * runtimes that lose them (nodejs/node#65579; our Node 24.21 does).
+ */
 function vouches(sha256: string, handshake: Handshake, rules: PeerRules, now: number): 'yes' | 'no' | 'unknown' {
   if (rules.meshBundle === null || handshake.der === null) return 'no'
-  const known = rules.vouched.get(sha256)
-  if (known !== undefined && known > now) return 'yes'
-  // A "no" is remembered for resumed sessions only: the next full handshake may send the chain it lacked.
-  if (known !== undefined && handshake.resumed) return 'no'
-  const until = vouchedUntil(handshake.der, handshake.presented(), rules.meshBundle, now)
-  if (until === 0 && handshake.resumed) return 'unknown'
-  rules.vouched.set(sha256, until)
-  return until > now ? 'yes' : 'no'
+  if ((rules.vouched.get(sha256) ?? 0) > now) return 'yes'
+  const untrusted = [
+    ...handshake.presented(),
+    ...certificatesOf(rules.clientBundle),
+    ...certificatesOf(rules.meshBundle),
+  ]
+  const until = vouchedUntil(handshake.der, untrusted, rules.meshBundle, now)
+  if (until > now) {
+    rules.vouched.set(sha256, until)
+    return 'yes'
+  }
+  return vouchedUntil(handshake.der, untrusted, rules.clientBundle, now) > now ? 'no' : 'unknown'
 }
 
-/** The chain as OpenSSL holds it: leaf's issuers, up to the root when it is known. */
-function issuersOf(socket: TLSSocket): readonly Uint8Array[] {
+/** `issuerCertificate` is what the caller sent; it ends where the caller's list does, or is undefined from the start. */
+function issuersOf(leaf: X509Certificate): readonly Uint8Array[] {
   const chain: Uint8Array[] = []
-  const seen = new Set<string>()
-  let current = socket.getPeerCertificate(true)
-  // The root names itself as its issuer; a hostile chain may be cyclic or long.
-  while (current?.raw !== undefined && !seen.has(current.fingerprint256) && chain.length < 16) {
-    seen.add(current.fingerprint256)
+  let current = leaf.issuerCertificate
+  while (current !== undefined && chain.length < MAX_PRESENTED) {
     chain.push(current.raw)
     current = current.issuerCertificate
   }
-  return chain.slice(1)
+  return chain
 }
 
 function refuse(

@@ -12,7 +12,7 @@ import { registerState, type StateSources } from './metrics/state.ts'
 import type { ExchangeRecord } from './record.ts'
 
 export type MetricsSources = Omit<StateSources, 'buildVersion'> & {
-  listeners(): Iterable<ListenerStats>
+  readonly listeners: () => Iterable<ListenerStats>
   readonly gatewayName: string
   readonly gatewayNamespace: string
   /** Version of this program; default `unknown`. */
@@ -59,7 +59,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
     uptime: () => Math.floor((performance.now() - startedAt) / 1000),
   }
   requests.register(registry)
-  registerState(registry, stateSources(sources, buildVersion))
+  registerState(registry, { ...sources, buildVersion })
   istio.register(registry)
   registerEnvoy(registry, envoy)
 
@@ -78,21 +78,6 @@ export function createMetrics(sources: MetricsSources): Metrics {
       return rendering
     },
     stats: (options) => printStats([...envoyStats(envoy)], options),
-  }
-}
-
-function stateSources(sources: MetricsSources, buildVersion: string): StateSources {
-  return {
-    clusters: () => sources.clusters(),
-    certificates: () => sources.certificates(),
-    accessLogDropped: () => sources.accessLogDropped(),
-    openConnections: () => sources.openConnections(),
-    openTunnels: () => sources.openTunnels(),
-    config: () => sources.config(),
-    ...(sources.dns === undefined
-      ? {}
-      : { dns: () => (sources.dns as () => ReturnType<NonNullable<typeof sources.dns>>)() }),
-    buildVersion,
   }
 }
 

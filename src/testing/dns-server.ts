@@ -5,7 +5,11 @@
 import { createSocket, type Socket } from 'node:dgram'
 import { createServer, type Server } from 'node:net'
 
-export type DnsQuestion = { readonly name: string; readonly type: 'A' | 'AAAA' | number; readonly transport: 'udp' | 'tcp' }
+export type DnsQuestion = {
+  readonly name: string
+  readonly type: 'A' | 'AAAA' | number
+  readonly transport: 'udp' | 'tcp'
+}
 
 export type DnsReply =
   | {
@@ -144,7 +148,7 @@ function encodeAddress(address: string): Buffer {
   const [head = '', tail = ''] = address.split('::')
   const left = head.split(':').filter(Boolean)
   const right = address.includes('::') ? tail.split(':').filter(Boolean) : []
-  const groups = [...left, ...new Array<string>(8 - left.length - right.length).fill('0'), ...right]
+  const groups = [...left, ...Array.from({ length: 8 - left.length - right.length }, () => '0'), ...right]
   const bytes = Buffer.alloc(16)
   for (const [index, group] of groups.entries()) bytes.writeUInt16BE(Number.parseInt(group, 16), index * 2)
   return bytes

@@ -124,11 +124,11 @@ export const ENVOY_METRICS: Readonly<Record<string, MetricRow>> = Object.fromEnt
 ])
 
 export type EnvoySources = {
-  clusters(): Iterable<ClusterStats>
-  listeners(): Iterable<ListenerStats>
-  live(): boolean
+  readonly clusters: () => Iterable<ClusterStats>
+  readonly listeners: () => Iterable<ListenerStats>
+  readonly live: () => boolean
   /** Seconds. */
-  uptime(): number
+  readonly uptime: () => number
 }
 
 /** Envoy writes `:` as `_` in the names of statistics. */

@@ -63,14 +63,14 @@ export type ConfigState = {
 }
 
 export type StateSources = {
-  clusters(): Iterable<ClusterStats>
-  certificates(): Iterable<{ readonly credential: string; readonly notAfter: number }>
-  accessLogDropped(): number
-  openConnections(): number
-  openTunnels(): number
-  config(): ConfigState
+  readonly clusters: () => Iterable<ClusterStats>
+  readonly certificates: () => Iterable<{ readonly credential: string; readonly notAfter: number }>
+  readonly accessLogDropped: () => number
+  readonly openConnections: () => number
+  readonly openTunnels: () => number
+  readonly config: () => ConfigState
   /** Absent: no sallyport_dns_* families. */
-  dns?(): DnsCounts
+  readonly dns?: () => DnsCounts
   readonly buildVersion: string
 }
 

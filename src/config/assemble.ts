@@ -1,0 +1,35 @@
+/**
+ * Settings and resources → GatewayModel: the order in which the parts of configuration build on each other, and nothing
+ * else. Equal input gives an equal model, byte for byte, so that its hash is its version.
+ */
+import { createHash } from 'node:crypto'
+import type { GatewayModel } from '../model/gateway.ts'
+import type { Settings } from '../model/settings.ts'
+import { DIAGNOSTICS } from './diagnostics.ts'
+import { lowerEgressPolicies } from './egress-policies.ts'
+import { bindGateways } from './gateways.ts'
+import { buildListeners } from './listeners.ts'
+import { lowerPolicies } from './policies.ts'
+import type { Report, Resource } from './resource.ts'
+import { buildServices } from './services.ts'
+import { bindVirtualServices } from './virtual-services.ts'
+
+/** null when anything reported here is an error; every part runs, so that all findings come in one go. */
+export function assemble(settings: Settings, resources: readonly Resource[], report: Report): GatewayModel | null {
+  let errors = 0
+  const counting: Report = (code, at, message, options) => {
+    if ((options?.severity ?? DIAGNOSTICS[code].severity) === 'error') errors += 1
+    report(code, at, message, options)
+  }
+  const services = buildServices(settings, resources, counting)
+  const egress = lowerEgressPolicies(settings, resources, services, counting)
+  const gateways = bindGateways(settings, resources, counting)
+  const tableHosts = bindVirtualServices(settings, resources, gateways, services, counting)
+  const { listeners, routeTables } = buildListeners(settings, gateways, tableHosts, egress, counting)
+  const policies = lowerPolicies(settings, resources, counting, listeners)
+  if (errors > 0) return null
+  // Last: routes and grants have asked for their clusters by now.
+  const clusters = services.clusters()
+  const content = { settings, listeners, policies, routeTables, registry: services.registry, clusters }
+  return { version: createHash('sha256').update(JSON.stringify(content)).digest('hex'), ...content }
+}

@@ -1,0 +1,238 @@
+/** Lowering: scope (behaviour §1.7), aliases (§1.10), what is refused until it can be honoured, and the warnings. */
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import type { ListenerModel, ServerModel } from '../model/listener.ts'
+import { lower, type PolicySpec, policySettings } from '../testing/policy-fixtures.ts'
+
+function codes(
+  policy: PolicySpec,
+  ...rest: [settings?: ReturnType<typeof policySettings>, listeners?: ListenerModel[]]
+): string[] {
+  return lower([policy], ...rest).diagnostics.map(({ code, severity }) => `${code} ${severity}`)
+}
+function applies(policy: PolicySpec, settings = policySettings()): boolean {
+  return lower([{ ...policy, spec: { rules: [{}], ...(policy.spec as object) } }], settings).policies.length === 1
+}
+
+describe('scope (§1.7)', () => {
+  const apps = policySettings({}, { namespace: 'apps' })
+  const select = (matchLabels: object) => ({ spec: { selector: { matchLabels } } })
+  test('own namespace and root namespace only', () => {
+    assert.equal(applies({ namespace: 'apps' }, apps), true)
+    assert.equal(applies({ namespace: 'istio-system' }, apps), true)
+    assert.equal(applies({ namespace: 'mytest' }, apps), false)
+    assert.equal(applies({ namespace: 'root' }, policySettings({ rootNamespace: 'root' })), true)
+  })
+  test('the selector must be contained in our labels', () => {
+    assert.equal(applies(select({ istio: 'egressgateway' })), true)
+    assert.equal(applies(select({ istio: 'egressgateway', app: 'istio-egressgateway' })), true)
+    assert.equal(applies(select({ istio: 'egressgateway', version: 'v1' })), false)
+    assert.equal(applies(select({ istio: 'ingressgateway' })), false)
+    assert.equal(applies(select({ toString: 'x' })), false)
+    assert.equal(applies(select({})), true)
+    assert.equal(applies({ namespace: 'istio-system', ...select({ istio: 'other' }) }, apps), false)
+  })
+  const ref = (kind: string, name: string, group = 'gateway.networking.k8s.io') => ({
+    spec: { targetRefs: [{ group, kind, name }] },
+  })
+  test('targetRefs are not for workloads without a Gateway API name', () => {
+    assert.equal(applies(ref('Gateway', 'g')), false)
+    assert.deepEqual(codes({ spec: { rules: [{}], targetRef: { kind: 'Service', name: 's' } } }), ['SP5024 info'])
+  })
+  test('targetRefs of a Gateway API gateway', () => {
+    const labels = {
+      'gateway.networking.k8s.io/gateway-name': 'g',
+      'gateway.networking.k8s.io/gateway-class-name': 'istio',
+    }
+    const gateway = policySettings({}, { labels, namespace: 'apps' })
+    assert.equal(applies({ namespace: 'apps', ...ref('Gateway', 'g') }, gateway), true)
+    assert.equal(applies({ namespace: 'apps', ...ref('Gateway', 'h') }, gateway), false)
+    assert.equal(applies({ namespace: 'istio-system', ...ref('Gateway', 'g') }, gateway), false)
+    assert.equal(applies({ namespace: 'istio-system', ...ref('GatewayClass', 'istio') }, gateway), true)
+    assert.equal(applies({ namespace: 'apps', ...ref('GatewayClass', 'istio') }, gateway), false)
+    assert.equal(applies({ namespace: 'apps', ...ref('Service', 'g', '') }, gateway), false)
+  })
+})
+
+test('sorted by name, then namespace', () => {
+  const settings = policySettings({}, { namespace: 'apps' })
+  const each = [
+    ['istio-system', 'b'],
+    ['apps', 'b'],
+    ['istio-system', 'a'],
+    ['apps', 'B'],
+  ] as const
+  const { policies } = lower(
+    each.map(([namespace, name]) => ({ namespace, name, spec: { rules: [{}] } })),
+    settings,
+  )
+  assert.deepEqual(
+    policies.map(({ namespace, name }) => `${name} ${namespace}`),
+    ['B apps', 'a istio-system', 'b apps', 'b istio-system'],
+  )
+})
+
+test('a rule becomes conditions with their places', () => {
+  const rules = [
+    {
+      from: [
+        {
+          source: { namespaces: ['a'], notNamespaces: ['b'], notIpBlocks: ['10.0.0.1'], serviceAccounts: ['x', 'n/y'] },
+        },
+      ],
+      to: [{ operation: { hosts: ['h'], ports: ['8080'], methods: ['GET'], notPaths: ['/p'] } }],
+      when: [{ key: 'request.headers[A]', values: ['1'] }],
+    },
+  ]
+  const [policy] = lower([{ name: 'p', annotations: { 'istio.io/dry-run': 'true' }, spec: { rules } }]).policies
+  assert.ok(policy)
+  assert.deepEqual([policy.action, policy.dryRun, policy.name], ['ALLOW', true, 'p'])
+  const shape = (
+    list: readonly { key: string; values: readonly string[]; notValues: readonly string[] }[] | undefined,
+  ) => list?.map(({ key, values, notValues }) => [key, values.join(), notValues.join()])
+  assert.deepEqual(shape(policy.rules[0]?.from?.[0]), [
+    ['source.namespace', 'a', 'b'],
+    ['source.serviceAccount', 'istio-system/x,n/y', ''],
+    ['source.ip', '', '10.0.0.1'],
+  ])
+  assert.deepEqual(shape(policy.rules[0]?.to?.[0]), [
+    ['host', 'h', ''],
+    ['destination.port', '8080', ''],
+    ['method', 'GET', ''],
+    ['path', '', '/p'],
+  ])
+  assert.equal(
+    policy.rules[0]?.from?.[0]?.[2]?.source.file,
+    'istio-system/p.yaml#spec.rules.0.from.0.source.notIpBlocks',
+  )
+  assert.deepEqual(shape(policy.rules[0]?.when), [['request.headers[A]', '1', '']])
+})
+
+describe('what cannot be honoured yet is an error where it applies', () => {
+  const from = (source: object) => ({ spec: { rules: [{ from: [{ source }] }] } })
+  const elsewhere = { namespace: 'mytest' }
+  const cases: readonly (readonly [what: string, policy: PolicySpec, code: string])[] = [
+    ['CUSTOM', { spec: { action: 'CUSTOM', provider: { name: 'x' }, rules: [{}] } }, 'SP5011'],
+    ['requestPrincipals', from({ requestPrincipals: ['*'] }), 'SP5012'],
+    ['notRequestPrincipals', from({ notRequestPrincipals: ['*'] }), 'SP5012'],
+    ['claims', { spec: { rules: [{ when: [{ key: 'request.auth.claims[iss]', values: ['x'] }] }] } }, 'SP5012'],
+    [
+      'audiences',
+      { spec: { action: 'DENY', rules: [{ when: [{ key: 'request.auth.audiences', notValues: ['x'] }] }] } },
+      'SP5012',
+    ],
+    ['RequestAuthentication', { kind: 'RequestAuthentication', spec: { jwtRules: [{ issuer: 'x' }] } }, 'SP5012'],
+  ]
+  for (const [what, policy, code] of cases)
+    test(what, () => {
+      assert.ok(codes(policy).includes(`${code} error`))
+      assert.deepEqual(codes({ ...policy, ...elsewhere }), [`${code} warning`])
+    })
+  test('a RequestAuthentication without rules verifies nothing: a warning', () => {
+    assert.deepEqual(codes({ kind: 'RequestAuthentication' }), ['SP5012 warning'])
+    assert.deepEqual(codes({ kind: 'RequestAuthentication', ...elsewhere }), [])
+  })
+  test('the name is told', () => {
+    const { diagnostics } = lower([
+      { kind: 'RequestAuthentication', name: 'jwt', spec: { jwtRules: [{ issuer: 'x' }] } },
+    ])
+    assert.ok(diagnostics.some(({ message }) => message.includes('RequestAuthentication istio-system/jwt')))
+  })
+})
+
+describe('warnings', () => {
+  const to = (operation: object, action = 'ALLOW') => ({ spec: { action, rules: [{ to: [{ operation }] }] } })
+  test('experimental conditions', () => {
+    const when = [{ key: 'experimental.envoy.filters.a[b]', values: ['c'] }]
+    assert.deepEqual(codes({ spec: { rules: [{ when }] } }), ['SP5013 warning'])
+  })
+  test('spiffe:// in a principal', () => {
+    const { diagnostics } = lower([
+      { spec: { rules: [{ from: [{ source: { principals: ['spiffe://td/ns/a/sa/b'] } }] }] } },
+    ])
+    assert.deepEqual(
+      diagnostics.map(({ code, fix }) => [code, fix]),
+      [['SP5020', 'write "td/ns/a/sa/b"']],
+    )
+  })
+  test('a mapped Gateway port, in ports and in destination.port', () => {
+    const { diagnostics } = lower([
+      to({ ports: ['443', '8080'] }),
+      { spec: { rules: [{ when: [{ key: 'destination.port', notValues: ['80'] }] }] } },
+    ])
+    assert.deepEqual(
+      diagnostics.map(({ code, fix }) => [code, fix]),
+      [
+        ['SP5021', 'write "8443"'],
+        ['SP5021', 'write "8080"'],
+      ],
+    )
+    const same = policySettings({}, { ports: [{ gatewayPort: 443, bindPort: 443 }] })
+    assert.deepEqual(codes(to({ ports: ['443'] }), same), [])
+    const picked = policySettings({}, { ports: [{ gatewayPort: 443, bindPort: 0 }] })
+    assert.deepEqual(codes(to({ ports: ['443'] }), picked), ['SP5021 warning'])
+    // 8080 is bound, though it is also somebody's Gateway port.
+    const crossed = [
+      { gatewayPort: 8080, bindPort: 9090 },
+      { gatewayPort: 80, bindPort: 8080 },
+    ]
+    assert.deepEqual(codes(to({ ports: ['8080'] }), policySettings({}, { ports: crossed })), [])
+  })
+  test('ALLOW without rules', () => {
+    assert.deepEqual(codes({ spec: {} }), ['SP5023 info'])
+    assert.deepEqual(codes({ annotations: { 'istio.io/dry-run': 'true' }, spec: {} }), [])
+  })
+  test('values that never match: a warning where they permit, an error where they refuse', () => {
+    for (const operation of [
+      { hosts: ['https://a.com'] },
+      { hosts: ['bücher.de'] },
+      { paths: ['/a?b=c'] },
+      { paths: ['a'] },
+      { methods: ['post'] },
+    ]) {
+      assert.deepEqual(codes(to(operation)), ['SP5026 warning'], JSON.stringify(operation))
+      assert.deepEqual(codes(to(operation, 'DENY')), ['SP5026 error'], JSON.stringify(operation))
+    }
+    assert.deepEqual(codes(to({ notHosts: ['a_b.com/x'] })), ['SP5026 error'])
+    assert.deepEqual(codes(to({ notHosts: ['a_b.com/x'] }, 'DENY')), ['SP5026 warning'])
+    assert.deepEqual(
+      codes(to({ hosts: ['A.com', 'a.com:80', '*.x', '[::1]', 'a.com:*'], paths: ['/a*', '*b'] }, 'DENY')),
+      [],
+    )
+  })
+  test('callers without identity', () => {
+    assert.deepEqual(codes({ spec: { rules: [{ from: [{ source: { notNamespaces: ['bad'] } }] }] } }), ['SP5027 info'])
+    const asked = { notNamespaces: ['bad'], principals: ['*'] }
+    assert.deepEqual(codes({ spec: { rules: [{ from: [{ source: asked }] }] } }), [])
+  })
+})
+
+describe('a DENY that grows on tunnels', () => {
+  const server = (application: 'http' | 'tunnel'): ServerModel => ({
+    name: 's',
+    source: null,
+    sniHosts: ['*'],
+    application,
+    tls: null,
+    routeTable: 't',
+  })
+  const listeners: ListenerModel[] = [
+    { gatewayPort: 80, bindPort: 8080, servers: [server('http')] },
+    { gatewayPort: 444, bindPort: 8444, servers: [server('tunnel')] },
+  ]
+  const deny = (rule: object, action = 'DENY') =>
+    lower([{ spec: { action, rules: [rule] } }], policySettings(), listeners).diagnostics
+  test('names the port and the fields', () => {
+    const [finding, ...more] = deny({ to: [{ operation: { hosts: ['a.com'], methods: ['POST'] } }] })
+    assert.equal(more.length, 0)
+    assert.equal(finding?.code, 'SP5022')
+    assert.match(finding?.message ?? '', /port 444.*host, method/)
+  })
+  test('not when its own ports leave the tunnel out, nor for ALLOW', () => {
+    assert.deepEqual(deny({ to: [{ operation: { methods: ['POST'], ports: ['8080'] } }] }), [])
+    assert.deepEqual(deny({ to: [{ operation: { methods: ['POST'], notPorts: ['8444'] } }] }), [])
+    assert.deepEqual(deny({ to: [{ operation: { methods: ['POST'] } }] }, 'ALLOW'), [])
+    assert.deepEqual(deny({ from: [{ source: { namespaces: ['a'] } }] }), [])
+    assert.equal(deny({ to: [{ operation: { methods: ['POST'], ports: ['8444'] } }] }).length, 1)
+  })
+})

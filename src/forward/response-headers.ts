@@ -1,0 +1,44 @@
+/** The header fields of an upstream's response, checked for ambiguity and cleaned of what concerns only that hop. */
+import type { HeaderList } from '../core/attributes.ts'
+import { isHopByHop } from '../core/headers.ts'
+
+/** `null` in `headers`: refuse the response (`why` says so for the log). */
+export type CleanedHeaders =
+  | { readonly headers: HeaderList; readonly why: null }
+  | { readonly headers: null; readonly why: string }
+
+/**
+ * `raw` is flat, names in any case, as parsed. Refused: more than `maxHeaders` fields (Envoy's max_headers_count),
+ * Content-Length next to Transfer-Encoding, several lengths, any transfer coding but `chunked`, and any at all from an
+ * HTTP/1.0 server (RFC 9112 §6.1, §6.3): each of them lets two parties disagree about where the response ends.
+ */
+export function cleanResponseHeaders(raw: readonly string[], http10: boolean, maxHeaders: number): CleanedHeaders {
+  if (raw.length > maxHeaders * 2) return { headers: null, why: 'too_many_headers' }
+  let lengths = 0
+  let codings = 0
+  let coding = ''
+  let nominated: Set<string> | null = null
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = (raw[i] as string).toLowerCase()
+    const value = raw[i + 1] as string
+    if (name === 'content-length') lengths++
+    else if (name === 'transfer-encoding') {
+      codings++
+      coding = value
+    } else if (name === 'connection') {
+      nominated ??= new Set()
+      for (const part of value.split(',')) nominated.add(part.trim().toLowerCase())
+    }
+  }
+  if (codings > 0 && lengths > 0) return { headers: null, why: 'content_length_and_transfer_encoding' }
+  if (lengths > 1) return { headers: null, why: 'several_content_lengths' }
+  if (codings > 0 && (codings > 1 || http10 || coding.trim().toLowerCase() !== 'chunked'))
+    return { headers: null, why: 'transfer_encoding' }
+  const headers: string[] = []
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = (raw[i] as string).toLowerCase()
+    if (isHopByHop(name) || nominated?.has(name) === true) continue
+    headers.push(name, raw[i + 1] as string)
+  }
+  return { headers, why: null }
+}
