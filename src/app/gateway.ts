@@ -109,6 +109,7 @@ export class Gateway {
       accessLogDropped: () => this.accessLogDropped(),
       openConnections: () => this.#connections.size,
       openTunnels: () => 0,
+      dns: () => this.#active.clusters.dns,
       config: () => ({
         generation: this.#active.generation,
         lastReloadSuccessful: this.#lastReload.successful,

@@ -3,16 +3,14 @@
  * production: the key lies in a file and nothing revokes or rotates.
  */
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { SpiffeId } from '../core/attributes.ts'
 import { type ReadCertificate, readCertificate } from '../identity/certificate.ts'
 import { type MintedAuthority, mintLeaf, mintRoot } from '../identity/mint.ts'
 import { parseCertificates } from '../identity/pem.ts'
 import { isTrustDomainId, parseSpiffeId } from '../identity/spiffe.ts'
-
-type Writer = { write(text: string): unknown }
-type Io = { readonly stdout: Writer; readonly stderr: Writer }
+import type { Io } from './io.ts'
 
 /** Ends the command with this exit code and message: 1 it could not be done, 2 it was asked for wrongly. */
 class CommandError extends Error {
@@ -160,11 +158,11 @@ function report(
   ${files.key}
   ${files.root}
 
-As the gateway's identity (bootstrap file; paths are relative to it):
+As the gateway's identity (bootstrap file, under spec):
   identity:
-    certificateChain: ${files.chain}
-    privateKey: ${files.key}
-    trustBundle: ${files.root}
+    certificateChain: ${resolve(files.chain)}
+    privateKey: ${resolve(files.key)}
+    trustBundle: ${resolve(files.root)}
 
 As a caller (a gateway on 127.0.0.1:8080 that serves Gateway port 80):
   curl --cert ${chain} --key ${key} --cacert ${root} \\

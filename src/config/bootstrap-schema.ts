@@ -43,7 +43,7 @@ const dnsLabel = text.max(63).regex(/^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/, 'must be 
 /** Fields whose feature is not built yet hold anything here; bootstrap.ts refuses them by name. */
 const unbuilt = z.unknown().optional()
 
-export const BOOTSTRAP_METADATA = z.object({
+const BOOTSTRAP_METADATA = z.object({
   name: text.max(253).regex(/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/, 'must be a Kubernetes name'),
   namespace: dnsLabel,
   labels: stringMap.default({}),
@@ -69,7 +69,7 @@ const meshConfig = z.object({
   extensionProviders: unbuilt,
 })
 
-export const BOOTSTRAP_SPEC = z.object({
+const BOOTSTRAP_SPEC = z.object({
   resources: z.array(filePath),
   meshConfig: meshConfig.prefault({}),
   identity: z.object({

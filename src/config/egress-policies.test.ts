@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import fc from 'fast-check'
 import type { GrantModel } from '../model/route.ts'
 import type { Settings } from '../model/settings.ts'
 import { findings, testResource, testSettings } from '../testing/resources.ts'
@@ -86,7 +87,9 @@ describe('which policies are ours', () => {
 
 describe('pattern A: HTTP', () => {
   test('each host gets a grant that leads to its own cluster', () => {
-    const { hosts, cluster, codes } = lower([policy([{ to: [{ ...plain, hosts: ['WWW.httpbin.org', 'httpbin.org'] }] }])])
+    const { hosts, cluster, codes } = lower([
+      policy([{ to: [{ ...plain, hosts: ['WWW.httpbin.org', 'httpbin.org'] }] }]),
+    ])
     assert.deepEqual(codes(), [])
     assert.deepEqual(
       hosts.map(({ host, gatewayPort, application }) => [host, gatewayPort, application]),
@@ -141,7 +144,10 @@ describe('pattern A: HTTP', () => {
   test('the gateway port may stand at the top; nowhere is an error', () => {
     const { byEgressGateway: _, ...portless } = plain
     const top = lower([policy([{ to: [portless, plain] }], { gateway: { name: 'egressgateway', port: 8000 } })])
-    assert.deepEqual(top.hosts.map(({ gatewayPort }) => gatewayPort), [8000, 80])
+    assert.deepEqual(
+      top.hosts.map(({ gatewayPort }) => gatewayPort),
+      [8000, 80],
+    )
     const none = lower([policy([{ to: [portless] }])])
     assert.deepEqual(none.hosts, [])
     assert.deepEqual(none.codes(), [`SP6002 ${POLICY}.0.to.0`])
@@ -296,7 +302,10 @@ describe('several entries for one host', () => {
     ]) {
       const { hosts } = lower(order)
       assert.equal(hosts.length, 1)
-      assert.deepEqual(hosts[0]?.grants.map(({ route }) => route.name), ['1', '2', '3', '4', '5'])
+      assert.deepEqual(
+        hosts[0]?.grants.map(({ route }) => route.name),
+        ['1', '2', '3', '4', '5'],
+      )
     }
   })
   test('grants for plain and upgraded ports stand side by side', () => {
@@ -356,5 +365,46 @@ describe('from', () => {
     const { list, codes } = callers([selecting({}), deployment('a', { app: 'a' }, 'a')])
     assert.deepEqual(list?.[0], ['mytest', []])
     assert.deepEqual(codes, [`SP6000 ${POLICY}.0.from.0.workloadSelector`])
+  })
+})
+
+describe('properties', () => {
+  const other = { ...upgraded, name: 'other', hosts: ['other.org', '*.other.org'], byEgressGateway: { port: 8443 } }
+  const pool: readonly Resource[] = [
+    policy([{ to: [plain] }, { to: [upgraded, tunnelled] }], { name: 'a' }),
+    policy([{ to: [other] }], { name: 'b' }),
+    policy([{ to: [upgraded] }], { name: 'c', namespace: 'z' }),
+    policy([{ to: [{ ...plain, port: { number: 443, protocol: 'HTTP' } }] }], { name: 'd' }),
+    rule({ mode: 'DISABLE' }),
+    rule({ mode: 'SIMPLE', caCertificates: '/ca' }, 'istio-system'),
+    testResource(destinationRule, { name: 'all' }, { host: '*', trafficPolicy: { tls: { mode: 'DISABLE' } } }),
+    entry({ hosts: ['httpbin.org', 'other.org'], ports: [{ number: 443, name: 'x' }] }),
+    entry({ hosts: ['httpbin.org'], ports: [{ number: 80, name: 'x' }], location: 'MESH_INTERNAL' }, 'z'),
+  ]
+  test('whatever else is loaded, an upgrade is never plain text and always external', () => {
+    fc.assert(
+      fc.property(fc.shuffledSubarray([...pool]), (resources) => {
+        const { hosts, cluster, clusterOf } = lower(resources)
+        for (const { application, grants } of hosts)
+          for (const grant of grants) {
+            const { tls, external } = cluster(clusterOf(grant))
+            assert.equal(external, true)
+            if (application === 'tunnel') assert.equal(tls, null)
+            else if (grant.route.name !== plain.name) assert.notEqual(tls, null, clusterOf(grant))
+          }
+      }),
+    )
+  })
+  test('the order of resources changes nothing', () => {
+    fc.assert(
+      fc.property(fc.shuffledSubarray([...pool]), (resources) => {
+        const inOrder = pool.filter((resource) => resources.includes(resource))
+        const [mine, theirs] = [lower(resources), lower(inOrder)]
+        assert.deepEqual(mine.hosts, theirs.hosts)
+        assert.deepEqual(mine.services.clusters(), theirs.services.clusters())
+        assert.deepEqual(mine.services.registry, theirs.services.registry)
+        assert.deepEqual(mine.codes().sort(), theirs.codes().sort())
+      }),
+    )
   })
 })

@@ -36,7 +36,7 @@ export type EgressTarget = {
 }
 
 /** Contract §3: the gateway's own name, or the value of its label `istio` or `app`. */
-export function isNamedUs(settings: Settings, gateway: string): boolean {
+function isNamedUs(settings: Settings, gateway: string): boolean {
   return gateway === settings.name || gateway === settings.labels['istio'] || gateway === settings.labels['app']
 }
 

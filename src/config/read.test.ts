@@ -1,11 +1,10 @@
 /** Files → resources over real directories, with the real kinds. */
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import test, { type TestContext } from 'node:test'
 import fc from 'fast-check'
-import { z } from 'zod'
 import { formatDiagnostic } from './diagnostics.ts'
 import { asmEgressTrafficPolicy } from './kinds/asm-egress-traffic-policy.ts'
 import { destinationRule } from './kinds/destination-rule.ts'
@@ -277,45 +276,6 @@ test('a misspelt namespace key in a restricting kind is an error', (t) => {
   )
 })
 
-test('files that are missing, empty, of other bytes, or only comments', (t) => {
-  const { findings } = read(
-    t,
-    { 'a.yaml': '', 'b.yaml': ' \n\t\n', 'c.yaml': '# nothing\n', 'd.txt': 'not read', 'e/.hidden.yaml': 'not read' },
-    ['.', 'gone.yaml'],
-  )
-  assert.deepEqual(findings, [
-    'a.yaml:1:1 error SP1002 is empty → remove the file if its resources are meant to go',
-    'b.yaml:1:1 error SP1002 is empty → remove the file if its resources are meant to go',
-    'c.yaml:1:1 warning SP1005 holds no document, only comments',
-    'gone.yaml:1:1 error SP1001 does not exist',
-  ])
-})
-
-test('bytes that are not UTF-8', (t) => {
-  const directory = mkdtempSync(path.join(tmpdir(), 'sallyport-read-'))
-  t.after(() => rmSync(directory, { recursive: true, force: true }))
-  writeFileSync(path.join(directory, 'a.yaml'), Buffer.from([0x61, 0x3a, 0x20, 0xff, 0xfe]))
-  assert.deepEqual(readFrom(directory, ['.']).findings, ['a.yaml:1:1 error SP1004 is not UTF-8'])
-})
-
-test('a Kubernetes volume: links into ..data are read once, dangling ones are errors, loops end', (t) => {
-  const directory = mkdtempSync(path.join(tmpdir(), 'sallyport-read-'))
-  t.after(() => rmSync(directory, { recursive: true, force: true }))
-  mkdirSync(path.join(directory, '..2026_01_01'))
-  writeFileSync(path.join(directory, '..2026_01_01', 'a.yaml'), entry('a'))
-  symlinkSync('..2026_01_01', path.join(directory, '..data'))
-  symlinkSync('..data/a.yaml', path.join(directory, 'a.yaml'))
-  symlinkSync('..data/a.yaml', path.join(directory, 'same.yaml'))
-  symlinkSync('..data/gone.yaml', path.join(directory, 'gone.yaml'))
-  symlinkSync('.', path.join(directory, 'loop'))
-  const { findings, resources } = readFrom(directory, ['.', 'a.yaml'])
-  assert.deepEqual(findings, ['gone.yaml:1:1 error SP1001 does not exist'])
-  assert.deepEqual(
-    resources.map(({ name }) => name),
-    ['a'],
-  )
-})
-
 test('fields that are not implemented are found at every place', (t) => {
   const text = `apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -386,68 +346,4 @@ test('property: whatever a file holds, reading never throws and every finding li
   } finally {
     rmSync(directory, { recursive: true, force: true })
   }
-})
-
-test('the walk sees through every wrapper a schema may use', (t) => {
-  const inner = z.object({ leafName: z.string().optional() })
-  const schema = z.object({
-    optional: inner.optional(),
-    prefault: inner.prefault({}),
-    preprocess: z.preprocess((value) => value, inner),
-    transform: inner.transform((value) => value),
-    lazy: z.lazy(() => inner),
-    union: z.union([z.string(), inner]),
-    list: z.array(inner),
-    map: z.record(z.string(), inner),
-    both: z.intersection(inner, z.object({ otherName: z.string().optional() })),
-    nothing: z.string().nullable(),
-  })
-  const module: KindModule = {
-    kind: 'Thing',
-    group: 'example.com',
-    versions: ['v1'],
-    unknownKeys: 'error',
-    schema,
-    specOptional: false,
-    unsupported: [],
-  }
-  const wrong = '{leaf_name: a, leafNam: b}'
-  const text = `apiVersion: example.com/v1
-kind: Thing
-metadata: {name: x, namespace: a}
-spec:
-  optional: ${wrong}
-  prefault: ${wrong}
-  preprocess: ${wrong}
-  transform: ${wrong}
-  lazy: ${wrong}
-  union: ${wrong}
-  list: [${wrong}]
-  map: {some_key: ${wrong}}
-  both: {leaf_name: a, other_name: b, leafNam: c}
-  nothing: null
-`
-  const directory = mkdtempSync(path.join(tmpdir(), 'sallyport-read-'))
-  t.after(() => rmSync(directory, { recursive: true, force: true }))
-  writeFileSync(path.join(directory, 'a.yaml'), text)
-  const { report, sorted } = collectDiagnostics()
-  const options = { kinds: [module], defaultNamespace: 'a', display: () => 'a.yaml' }
-  const { resources } = readResources([directory], options, report)
-  assert.deepEqual(
-    sorted().map(({ line, code }) => [line, code]),
-    [5, 6, 7, 8, 9, 10, 11, 12, 13].map((line) => [line, 'SP1030']),
-  )
-  const leaf = { leafName: 'a' }
-  assert.deepEqual(resources[0]?.spec, {
-    optional: leaf,
-    prefault: leaf,
-    preprocess: leaf,
-    transform: leaf,
-    lazy: leaf,
-    union: leaf,
-    list: [leaf],
-    map: { some_key: leaf },
-    both: { leafName: 'a', otherName: 'b' },
-    nothing: null,
-  })
 })

@@ -21,7 +21,7 @@ export function collectDiagnostics(): Collector {
 }
 
 /** By file, line, column; findings at one place keep the order they were made in. Exact repetitions are dropped. */
-export function sortDiagnostics(list: readonly Diagnostic[]): readonly Diagnostic[] {
+function sortDiagnostics(list: readonly Diagnostic[]): readonly Diagnostic[] {
   const seen = new Set<string>()
   const unique = list.filter((item) => {
     const key = JSON.stringify([item.file, item.line, item.col, item.code, item.severity, item.message])

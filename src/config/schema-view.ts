@@ -9,7 +9,7 @@ type Schema = z.core.$ZodType
 /** Alternatives of one place in a document. `null` stands for "anything goes": nothing is known, nothing is checked. */
 export type SchemaView = { readonly leaves: readonly Schema[]; readonly nullable: boolean }
 
-export const ANYTHING: SchemaView = { leaves: [], nullable: true }
+const ANYTHING: SchemaView = { leaves: [], nullable: true }
 
 const cache = new WeakMap<Schema, SchemaView>()
 

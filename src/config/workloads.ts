@@ -15,7 +15,7 @@ type PodTemplate = {
 }
 
 /** `unknown`: no workload carries the labels. `shared`: a workload without them runs under the same account. */
-export type SelectorProblem = { readonly kind: 'unknown' | 'shared'; readonly message: string; readonly fix: string }
+type SelectorProblem = { readonly kind: 'unknown' | 'shared'; readonly message: string; readonly fix: string }
 
 export type Workloads = {
   /** Accounts of `namespace` whose every known pod template includes `selector`; none known is none matched. */

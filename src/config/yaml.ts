@@ -13,7 +13,7 @@ import type { DiagnosticCode } from './diagnostics.ts'
 import type { Report } from './resource.ts'
 
 /** Positions are offsets into the text; `YamlDocument.locate` turns one into file, line and column. */
-export type YamlScalar = {
+type YamlScalar = {
   readonly kind: 'scalar'
   readonly value: string | number | boolean | null
   readonly at: number

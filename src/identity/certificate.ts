@@ -65,7 +65,7 @@ const MAX_CERTIFICATE_BYTES = 64 * 1024
 const readings = new BoundedCache<string, CertificateReading>(4096)
 
 /** SHA-256 of a DER, hex, lower case: the certificate's name in caches, logs and pins. */
-export function fingerprint(der: Uint8Array): string {
+function fingerprint(der: Uint8Array): string {
   return createHash('sha256').update(der).digest('hex')
 }
 

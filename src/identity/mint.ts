@@ -22,7 +22,7 @@ export type MintedAuthority = Minted & {
 }
 
 /** Milliseconds since the epoch. */
-export type Validity = { readonly notBefore?: number; readonly notAfter?: number }
+type Validity = { readonly notBefore?: number; readonly notAfter?: number }
 
 export type AuthorityOptions = Validity & {
   readonly commonName?: string
@@ -36,7 +36,7 @@ export type AuthorityOptions = Validity & {
   readonly permittedDns?: string
 }
 
-export type KeyUsageName = 'digitalSignature' | 'keyEncipherment' | 'keyCertSign' | 'cRLSign'
+type KeyUsageName = 'digitalSignature' | 'keyEncipherment' | 'keyCertSign' | 'cRLSign'
 
 export type LeafOptions = Validity & {
   readonly uris?: readonly string[]

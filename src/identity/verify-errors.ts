@@ -4,7 +4,7 @@
  */
 import type { Reason } from '../core/reasons.ts'
 
-export const VERIFY_ERRORS = {
+const VERIFY_ERRORS = {
   CERT_HAS_EXPIRED: { reason: 'expired_certificate', text: 'it has expired' },
   CERT_NOT_YET_VALID: { reason: 'expired_certificate', text: 'it is not yet valid' },
   CERT_REVOKED: { reason: 'revoked_certificate', text: 'it is on the revocation list' },

@@ -201,7 +201,8 @@ export class Exchange implements DownstreamEvents {
 
   #forward(cluster: UpstreamCluster, request: OutgoingRequest, timeoutMs: number | null): void {
     const record = this.#record
-    request.body?.on('data', (chunk: Buffer) => (record.bytesReceived += chunk.length))
+    // Counting must not set the body flowing: it waits for its upstream.
+    request.body?.once('resume', () => request.body?.on('data', (chunk: Buffer) => (record.bytesReceived += chunk.length)))
     this.#sentAt = performance.now()
     this.#handle = this.#environment.forwarder.send(cluster, request, {
       onConnected: (upstream) => {

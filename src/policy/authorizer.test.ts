@@ -38,7 +38,7 @@ describe('no policy', () => {
 describe('shapes of rules (§1.2)', () => {
   for (const rules of [undefined, []])
     test(`ALLOW with rules ${JSON.stringify(rules)} refuses everything, in no rule's name`, () => {
-      const decision = decide([{ spec: { ...(rules === undefined ? {} : { rules }) } }], request({ peer: a }))
+      const decision = decide([{ spec: rules === undefined ? {} : { rules } }], request({ peer: a }))
       assert.deepEqual(decision, { allow: false, outcome: 'deny', policy: null, source: null, shadow: null })
     })
   test('ALLOW with spec {} is the same', () => assert.equal(decide([{ spec: {} }], request()).outcome, 'deny'))

@@ -112,7 +112,7 @@ function compileConditions(models: readonly ConditionModel[], wide: boolean, sco
       argument,
       values: model.values.length === 0 ? null : row.compile(model.values, wide, argument),
       // A match of the `not` list takes the condition away, so it errs the other way round.
-      notValues: model.notValues.length === 0 ? null : row.compile(model.notValues, !wide, argument),
+      notValues: model.notValues.length === 0 ? null : row.compile(model.notValues, wide, argument),
     })
   }
   return compiled

@@ -58,7 +58,9 @@ function conditionsOf(model: MatchModel): Condition[] {
     // Envoy: invert_match with treat_missing_header_as_empty; the presence form does not treat missing as empty.
     const accepts = compileStringMatch(match)
     const holds =
-      match.kind === 'present' ? (value: string | null) => value === null : (value: string | null) => !accepts(value ?? '')
+      match.kind === 'present'
+        ? (value: string | null) => value === null
+        : (value: string | null) => !accepts(value ?? '')
     conditions.push({ label: `without header ${name} ${show(match)}`, read: headerReader(name), holds })
   }
   for (const query of model.queryParams) conditions.push(queryCondition(query))

@@ -15,12 +15,7 @@ export function redirectLocation(action: RedirectAction, http: HttpAttributes, g
   return `${scheme}://${redirectAuthority(action, http, scheme, gatewayPort)}${path}${query}`
 }
 
-function redirectAuthority(
-  action: RedirectAction,
-  http: HttpAttributes,
-  scheme: string,
-  gatewayPort: number,
-): string {
+function redirectAuthority(action: RedirectAction, http: HttpAttributes, scheme: string, gatewayPort: number): string {
   const port = action.port === 'FROM_REQUEST_PORT' ? gatewayPort : action.port
   if (typeof port === 'number') {
     const host = action.authority === null ? hostOnly(http) : withoutPort(action.authority)

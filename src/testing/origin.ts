@@ -5,7 +5,7 @@
 import { EventEmitter, once } from 'node:events'
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
-import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { createServer as createTlsServer, type TlsOptions } from 'node:tls'
 
 /** PEM texts; `clientCa` makes a client certificate mandatory. */
@@ -111,7 +111,11 @@ function watchRequests(connection: RecordedConnection, onRequest: NonNullable<Ra
   let from = 0
   let index = 0
   connection.on('bytes', () => {
-    for (let end = connection.text.indexOf('\r\n\r\n', from); end >= 0; end = connection.text.indexOf('\r\n\r\n', from)) {
+    for (
+      let end = connection.text.indexOf('\r\n\r\n', from);
+      end >= 0;
+      end = connection.text.indexOf('\r\n\r\n', from)
+    ) {
       const head = connection.text.slice(from, end + 4)
       from = end + 4
       // What follows a head may be its body; only something that looks like a request line is another request.
@@ -189,7 +193,10 @@ async function answer(request: IncomingMessage, response: ServerResponse, scheme
     const query = new URLSearchParams(url.slice(path.length))
     const echo = { args: Object.fromEntries(query), data: Buffer.concat(chunks).toString('latin1'), headers, method }
     const origin = request.socket.remoteAddress ?? ''
-    sendJson(response, path === '/headers' ? { headers } : { ...echo, origin, url: `${scheme}://${request.headers.host}${url}` })
+    sendJson(
+      response,
+      path === '/headers' ? { headers } : { ...echo, origin, url: `${scheme}://${request.headers.host}${url}` },
+    )
   } else if (path.startsWith('/status/')) {
     response.writeHead(argument).end()
   } else if (path.startsWith('/delay/')) {
@@ -207,7 +214,10 @@ async function answer(request: IncomingMessage, response: ServerResponse, scheme
 function echoedHeaders(raw: readonly string[]): Record<string, string> {
   const headers: Record<string, string> = {}
   for (let i = 0; i < raw.length; i += 2) {
-    const name = (raw[i] as string).replace(/(^|-)([a-z])/g, (_, dash: string, letter: string) => dash + letter.toUpperCase())
+    const name = (raw[i] as string).replace(
+      /(^|-)([a-z])/g,
+      (_, dash: string, letter: string) => dash + letter.toUpperCase(),
+    )
     const before = headers[name]
     headers[name] = before === undefined ? (raw[i + 1] as string) : `${before},${raw[i + 1]}`
   }

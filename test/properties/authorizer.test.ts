@@ -113,12 +113,26 @@ const alternatives = (keys: readonly string[]) =>
     }),
     { freq: 2 },
   )
-const rule = fc.record({
+const FROM = ['source.principal', 'source.namespace']
+const TO = ['host', 'method', 'path', 'destination.port']
+const complexRule = fc.record({
   source: fc.constant(source),
-  from: alternatives(['source.principal', 'source.namespace']),
-  to: alternatives(['host', 'method', 'path', 'destination.port']),
+  from: alternatives(FROM),
+  to: alternatives(TO),
   when: fc.array(keyed(['request.headers[x-a]', 'source.namespace', 'destination.port']), { maxLength: 1 }),
 })
+/** One condition only: what a single matcher gets wrong then shows in the decision. */
+const simpleRule = fc
+  .tuple(fc.constantFrom('from', 'to', 'when'), keyed(FROM), keyed(TO), keyed(['request.headers[x-a]']))
+  .map(
+    ([part, from, to, when]): RuleModel => ({
+      source,
+      from: part === 'from' ? [[from]] : null,
+      to: part === 'to' ? [[to]] : null,
+      when: part === 'when' ? [when] : [],
+    }),
+  )
+const rule: fc.Arbitrary<RuleModel> = fc.oneof(simpleRule, complexRule)
 const policyOf = (action: fc.Arbitrary<PolicyModel['action']>) =>
   fc
     .record({
@@ -165,6 +179,7 @@ const hostile = fc
     path: fc.constantFrom('/', '/x'),
     headers: fc.constantFrom<string[]>(
       ['x-a', '1', 'x-a', '2'],
+      ['x-a', '1', 'x-a', '1'],
       ['x-a', '1,2'],
       ['x-a', '12', 'x-a', '13'],
       ['x-a', ''],
@@ -175,7 +190,7 @@ const hostile = fc
   })
   .map((options) => request(options))
 
-const runs = { numRuns: 1000 }
+const runs = { numRuns: 2000 }
 
 // ---- properties ----------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,10 @@
 /** Starts a gateway over a walk-through's own YAML; see README.md in this folder for the tokens. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { type Explanation, explain } from '../../src/cli/explain.ts'
 import { type Harness, startHarness } from '../../src/testing/harness.ts'
+import { type Answer, meshConnect, type RequestOptions, request } from '../../src/testing/mesh-client.ts'
+import { type EchoOrigin, startEchoOrigin } from '../../src/testing/origin.ts'
 import type { TestPki } from '../../src/testing/pki.ts'
 
 export type Outside = { readonly httpPort: number; readonly httpsPort: number }
@@ -32,4 +35,39 @@ export async function startScenario(seed: string, files: readonly string[], outs
   const result = await harness.change(texts)
   if (!result.ok) throw new Error(result.errors.join('\n'))
   return harness
+}
+
+/** A test's outside world: one plain and one TLS site, the latter with a certificate of the test CA for `names`. */
+export async function startOutside(pki: TestPki, names: readonly string[]): Promise<Outside & { readonly plain: EchoOrigin; readonly secure: EchoOrigin; close(): Promise<void> }> {
+  const certificate = await pki.serverCert(names[0] ?? 'example.org', { dns: [...names] })
+  const plain = await startEchoOrigin({ name: 'plain' })
+  const secure = await startEchoOrigin({ name: 'secure', tls: { cert: certificate.cert, key: certificate.key } })
+  return {
+    plain,
+    secure,
+    httpPort: plain.port,
+    httpsPort: secure.port,
+    close: async () => {
+      await plain.close()
+      await secure.close()
+    },
+  }
+}
+
+/** One request as a workload's sidecar would send it. */
+export async function callAs(harness: Harness, identity: string, host: string, options: RequestOptions = {}): Promise<Answer> {
+  const socket = await meshConnect({ port: harness.gateway.port(80), svid: await harness.pki.svid(identity), ca: harness.pki.root })
+  try {
+    return await request(socket, host, options)
+  } finally {
+    socket.destroy()
+  }
+}
+
+/** What `sallyport explain` says of the same request: 0 allowed, 1 refused; with the JSON it printed. */
+export async function explained(harness: Harness, identity: string | null, method: string, url: string): Promise<{ readonly code: number; readonly result: Explanation }> {
+  let text = ''
+  const from = identity === null ? [] : ['--from', `spiffe://cluster.local/ns/${identity.replace('/', '/sa/')}`]
+  const code = await explain(['-f', harness.configFile, '-o', 'json', ...from, '--port', '80', method, url], { stdout: { write: (part) => (text += part) }, stderr: process.stderr })
+  return { code, result: JSON.parse(text) as Explanation }
 }

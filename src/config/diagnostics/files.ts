@@ -97,7 +97,7 @@ export const FILE_CODES = {
   SP1024: {
     severity: 'error',
     title: 'Bad metadata',
-    explanation: 'metadata.name is required; names and namespaces must be valid in Kubernetes.',
+    explanation: 'The field metadata.name is required; names and namespaces must be valid in Kubernetes.',
   },
   SP1025: {
     severity: 'warning',
@@ -151,7 +151,8 @@ export const FILE_CODES = {
   SP1042: {
     severity: 'error',
     title: 'Two listeners on one port',
-    explanation: 'Two Gateway ports, or a Gateway port and an admin, metrics or health port, are bound to the same port.',
+    explanation:
+      'Two Gateway ports, or a Gateway port and an admin, metrics or health port, are bound to the same port.',
   },
   SP1090: {
     severity: 'error',

@@ -26,16 +26,21 @@ describe('DestinationRule: tls', () => {
       [`SP7000 ${TLS}.caCertificates`],
     ],
     ['ISTIO_MUTUAL', { mode: 'ISTIO_MUTUAL', sni: 'x' }, []],
-    ['ISTIO_MUTUAL with a file', { mode: 'ISTIO_MUTUAL', ...files }, [
-      `SP7000 ${TLS}.clientCertificate`,
-      `SP7000 ${TLS}.privateKey`,
-    ]],
-    ['no verification, but a CA', { mode: 'SIMPLE', insecureSkipVerify: true, caCertificates: '/ca' }, [
-      `SP7000 ${TLS}.caCertificates`,
-    ]],
-    ['no verification, but names', { mode: 'MUTUAL', ...files, insecureSkipVerify: true, subjectAltNames: ['a'] }, [
-      `SP7000 ${TLS}.subjectAltNames`,
-    ]],
+    [
+      'ISTIO_MUTUAL with a file',
+      { mode: 'ISTIO_MUTUAL', ...files },
+      [`SP7000 ${TLS}.clientCertificate`, `SP7000 ${TLS}.privateKey`],
+    ],
+    [
+      'no verification, but a CA',
+      { mode: 'SIMPLE', insecureSkipVerify: true, caCertificates: '/ca' },
+      [`SP7000 ${TLS}.caCertificates`],
+    ],
+    [
+      'no verification, but names',
+      { mode: 'MUTUAL', ...files, insecureSkipVerify: true, subjectAltNames: ['a'] },
+      [`SP7000 ${TLS}.subjectAltNames`],
+    ],
   ]
   for (const [name, tls, expected] of rows)
     test(name, () => assert.deepEqual(checkFindings(destinationRule, withTls(tls)), expected))

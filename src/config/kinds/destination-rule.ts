@@ -138,7 +138,7 @@ const schema = z.object({
 })
 
 export type DestinationRuleSpec = z.infer<typeof schema>
-export type TrafficPolicy = z.infer<typeof trafficPolicy>
+type TrafficPolicy = z.infer<typeof trafficPolicy>
 /** What a port's policy holds; a port-level one stands for the whole (behaviour §5.2). */
 export type PortTrafficPolicy = Pick<TrafficPolicy, 'connectionPool' | 'loadBalancer' | 'outlierDetection' | 'tls'>
 

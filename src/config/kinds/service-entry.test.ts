@@ -52,7 +52,11 @@ describe("ServiceEntry: Istio's rules", () => {
       { ...base, hosts: ['a.b', 'c.d'], ports: [{ ...http, protocol: 'TCP' }] },
       ['SP7000 spec.ports.0'],
     ],
-    ['selector and endpoints', { ...base, endpoints: [endpoint], workloadSelector: {} }, ['SP7000 spec.workloadSelector']],
+    [
+      'selector and endpoints',
+      { ...base, endpoints: [endpoint], workloadSelector: {} },
+      ['SP7000 spec.workloadSelector'],
+    ],
     ['exportTo nobody and somebody', { ...base, exportTo: ['~', 'a'] }, ['SP7000 spec.exportTo']],
     ['CIDR with DNS', { ...base, addresses: ['192.0.2.0/24'] }, ['SP7000 spec.addresses.0']],
     ['CIDR with STATIC', { ...base, resolution: 'STATIC', endpoints: [endpoint], addresses: ['192.0.2.0/24'] }, []],

@@ -36,8 +36,7 @@ export function checkVirtualService(resource: Resource<VirtualServiceSpec>, repo
 function isMatchAll(rule: HttpRule): boolean {
   if (rule.match === undefined || rule.match.length === 0) return true
   return rule.match.some(
-    (match) =>
-      isEverywhere(match) && (match.uri === undefined || match.uri.prefix === '/' || match.uri.regex === '.*'),
+    (match) => isEverywhere(match) && (match.uri === undefined || match.uri.prefix === '/' || match.uri.regex === '.*'),
   )
 }
 

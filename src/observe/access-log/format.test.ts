@@ -36,7 +36,7 @@ function connection(changes: Partial<Connection> = {}): Connection {
 }
 
 function record(changes: Partial<ExchangeRecord> = {}, on: Connection = connection(), at = '2022-11-30T08:03:01.315Z') {
-  return Object.assign(newRecord(changes.kind ?? 'http', on, Date.parse(at)), changes)
+  return Object.assign(newRecord(changes.kind ?? 'http', on, Date.parse(at)), changes, { connection: on })
 }
 
 /** Seed 003's request: HEAD http://aliyun.com/ through the gateway. */
@@ -227,7 +227,7 @@ describe('default JSON', () => {
       }),
     )
     assert.equal(
-      compileAccessLog('JSON', '')({ ...allowed, connection: allowed.connection }),
+      compileAccessLog('JSON', '')(allowed),
       '{"start_time":"2022-11-30T08:03:01.315Z","route_name":"httpbin-service-http","method":"HEAD","path":"/before?x=1","protocol":"HTTP/1.1","response_code":301,"response_flags":"UF,DC","response_code_details":"some_text","connection_termination_details":null,"bytes_received":0,"bytes_sent":0,"duration":24,"upstream_service_time":"24","x_forwarded_for":"10.34.0.140","user_agent":"curl/7.86.0-DEV","request_id":"55789d59-9b81-4e39-b64a-66baf44e****","authority":"aliyun.com","upstream_host":"106.11.XXX.XX:80","upstream_cluster":"outbound|80||aliyun.com","upstream_local_address":"10.34.0.141:60388","downstream_local_address":"10.34.0.141:80","downstream_remote_address":"10.34.0.140:47942","requested_server_name":"outer.example","upstream_transport_failure_reason":null,"trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","downstream_peer_uri_san":"spiffe://cluster.local/ns/mytest/sa/sleep-a","source_namespace":"mytest","authz_decision":"allow","authz_policy":"ns[istio-system]-policy[p]-rule[0]","authz_shadow":null,"inner_server_name":"inner.example","reason":null}\n',
     )
   })

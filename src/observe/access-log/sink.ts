@@ -64,7 +64,7 @@ export function createSink(options: SinkOptions): LineSink {
   let batchLines = 0
   let timer: NodeJS.Timeout | null = null
   let dropped = 0
-  let closed = false
+  let closed: Promise<void> | null = null
   let lastError = ''
   const report = (error: Error) => {
     const code = (error as Code).code ?? error.message
@@ -111,7 +111,7 @@ export function createSink(options: SinkOptions): LineSink {
   return {
     write(line) {
       const bytes = Buffer.byteLength(line)
-      if (closed || backlog() + bytes > maxBytes) {
+      if (closed !== null || backlog() + bytes > maxBytes) {
         dropped += 1
         return
       }
@@ -123,7 +123,7 @@ export function createSink(options: SinkOptions): LineSink {
     },
     flush,
     reopen() {
-      if (closed || isStandard(options.path)) return
+      if (closed !== null || isStandard(options.path)) return
       const next = createOutlet(openTarget(options.path), report, onProgress)
       handOver()
       const before = outlet
@@ -134,12 +134,13 @@ export function createSink(options: SinkOptions): LineSink {
         return before.end()
       })
     },
-    async close(timeoutMs = DEFAULT_FLUSH_MS) {
-      if (closed) return
-      closed = true
-      await flush(timeoutMs)
-      process.removeListener('exit', onExit)
-      await outlet.end()
+    close(timeoutMs = DEFAULT_FLUSH_MS) {
+      closed ??= (async () => {
+        await flush(timeoutMs)
+        process.removeListener('exit', onExit)
+        await outlet.end()
+      })()
+      return closed
     },
     dropped: () => dropped,
     backlog,

@@ -34,7 +34,7 @@ export const STATE_METRICS = {
   sallyport_dns_stale_answers_total: counter('Answers kept in use past their time because DNS failed.'),
   sallyport_dns_overload_total: counter('DNS look-ups refused because too many were under way.'),
   sallyport_event_loop_delay_seconds: gauge(
-    'Delay of the event loop since the last scrape; quantile 1 is the longest.',
+    'Delay of the event loop since the last scrape: statistic p50, p99 or max.',
     ['quantile'],
   ),
   nodejs_heap_used_bytes: gauge('JavaScript heap in use.'),
@@ -120,11 +120,12 @@ function registerProcess(
   const loop = monitorEventLoopDelay({ resolution: 20 })
   loop.enable()
   family('sallyport_event_loop_delay_seconds', () => {
-    const seconds = (nanoseconds: number) => Math.max(0, nanoseconds) / 1e9
-    const samples = [50, 99, 100].map((percentile) => ({
-      labels: { quantile: String(percentile / 100) },
-      value: loop.count === 0 ? 0 : seconds(loop.percentile(percentile)),
-    }))
+    const seconds = (nanoseconds: number) => (loop.count === 0 ? 0 : nanoseconds / 1e9)
+    const samples = [
+      { labels: { statistic: 'p50' }, value: seconds(loop.percentile(50)) },
+      { labels: { statistic: 'p99' }, value: seconds(loop.percentile(99)) },
+      { labels: { statistic: 'max' }, value: seconds(loop.max) },
+    ]
     loop.reset()
     return samples
   })

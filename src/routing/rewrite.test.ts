@@ -1,0 +1,72 @@
+/** What a route changes on the way out, and what it may not. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import type { HeaderEdit, HeaderEdits } from '../model/route.ts'
+import { matchModel } from '../testing/routes.ts'
+import { editHeaders, rewriteAuthority, rewritePath } from './rewrite.ts'
+
+const onPrefix = (value: string) => matchModel({ uri: { kind: 'prefix', value } })
+
+test('a prefix match has its prefix replaced, other matches the whole path', () => {
+  assert.equal(rewritePath('/api/v1/x', onPrefix('/api'), '/new'), '/new/v1/x')
+  assert.equal(rewritePath('/api/x', onPrefix('/api/'), '/'), '/x')
+  assert.equal(rewritePath('/api/x', matchModel({ uri: { kind: 'regex', value: '/api/.*' } }), '/new'), '/new')
+  assert.equal(rewritePath('/api', matchModel({ uri: { kind: 'exact', value: '/api' } }), '/new'), '/new')
+})
+
+test('no uri in the match is the prefix /, as in Istio', () => {
+  assert.equal(rewritePath('/x', null, '/new/'), '/new/x')
+  assert.equal(rewritePath('/x', matchModel({ method: { kind: 'exact', value: 'GET' } }), '/new'), '/newx')
+  assert.equal(rewritePath('*', null, '/new'), '*')
+})
+
+test('a rewrite that yields a dot segment is refused: policy never saw that path', () => {
+  assert.equal(rewritePath('/a../admin', onPrefix('/a'), '/'), null)
+  assert.equal(rewritePath('/api.', onPrefix('/api'), '/'), null)
+  assert.equal(rewritePath('/a%2e%2E/admin', onPrefix('/a'), '/'), null)
+  assert.equal(rewritePath('/a.well-known/x', onPrefix('/a'), '/'), '/.well-known/x')
+  assert.equal(rewritePath('/a.../x', onPrefix('/a'), '/'), '/.../x')
+})
+
+test('property: no rewritten path holds a dot segment', () => {
+  const piece = fc.constantFrom('/', '.', '..', 'a', '%2e', '%2E', 'b')
+  const text = fc.array(piece, { maxLength: 6 }).map((parts) => `/${parts.join('')}`)
+  fc.assert(
+    fc.property(text, fc.constantFrom('/', '/a', '/.', '/a/'), (path, prefix) => {
+      fc.pre(path.startsWith(prefix))
+      const result = rewritePath(path, onPrefix(prefix), '/')
+      const segments = (result ?? '').split('/').map((segment) => segment.replaceAll(/%2e/gi, '.'))
+      assert.equal(segments.includes('.') || segments.includes('..'), false)
+    }),
+  )
+})
+
+const none: HeaderEdit = { set: [], add: [], remove: [] }
+const edits = (request: Partial<HeaderEdit>): HeaderEdits => ({ request: { ...none, ...request }, response: none })
+
+test('authority: destination, then route, then rewrite, then the caller', () => {
+  const destination = edits({ set: [['host', 'd.com']] })
+  const route = edits({ set: [['host', 'r.com']] })
+  const rewrite = { uri: null, authority: 'w.com' }
+  assert.equal(rewriteAuthority('c.com', rewrite, route, destination), 'd.com')
+  assert.equal(rewriteAuthority('c.com', rewrite, route, edits({})), 'r.com')
+  assert.equal(rewriteAuthority('c.com', rewrite, null, null), 'w.com')
+  assert.equal(rewriteAuthority('c.com:80', { uri: '/x', authority: null }, null, null), 'c.com:80')
+})
+
+test('edits: remove, set, add; in the order given; host untouched; the input is not changed', () => {
+  const headers = Object.freeze(['host', 'c.com', 'x-a', '1', 'x-a', '2', 'x-b', '3'])
+  const first: HeaderEdit = {
+    set: [
+      ['x-a', 'set'],
+      ['host', 'evil.com'],
+    ],
+    add: [['x-b', '4']],
+    remove: ['host', 'x-c'],
+  }
+  assert.deepEqual(editHeaders(headers, [first]), ['host', 'c.com', 'x-b', '3', 'x-a', 'set', 'x-b', '4'])
+  const second: HeaderEdit = { ...none, set: [['x-a', 'route wins']], remove: ['x-b'] }
+  assert.deepEqual(editHeaders(headers, [first, null, second]), ['host', 'c.com', 'x-a', 'route wins'])
+  assert.equal(editHeaders(headers, [null, none]), headers)
+})

@@ -1,0 +1,189 @@
+/** Drives a forwarding engine without a gateway in front: cluster models for loopback, one call per request. */
+import { buffer } from 'node:stream/consumers'
+import type { HeaderList } from '../core/attributes.ts'
+import type { UpstreamCluster } from '../forward/cluster.ts'
+import { type ClusterEnvironment, type ClusterSet, createClusters } from '../forward/clusters.ts'
+import type { Forwarder } from '../forward/engine.ts'
+import type { ForwardHandle, OutgoingRequest, UpstreamFailure, UpstreamResponse } from '../forward/forwarder.ts'
+import { createHttpProxyForwarder } from '../forward/http-proxy.ts'
+import type { ClusterModel, UpstreamTlsModel } from '../model/cluster.ts'
+
+/** Every engine passes the same tests (contract §10): a new one is a row here. */
+export const ENGINES: Readonly<Record<string, () => Forwarder>> = { 'http-proxy': createHttpProxyForwarder }
+
+/** A STATIC cluster for one loopback port, unless told otherwise. */
+export function clusterModel(port: number, options: Partial<ClusterModel> = {}): ClusterModel {
+  return {
+    name: 'outbound|80||site.example',
+    host: 'site.example',
+    port: 80,
+    discovery: 'static',
+    endpoints: [{ address: '127.0.0.1', port, weight: 1 }],
+    dynamicPort: port,
+    external: true,
+    tls: null,
+    loadBalancer: 'ROUND_ROBIN',
+    connectTimeoutMs: 5_000,
+    source: { file: 'test.yaml', line: 1, col: 1 },
+    ...options,
+  }
+}
+
+export function upstreamTls(options: Partial<UpstreamTlsModel> = {}): UpstreamTlsModel {
+  return {
+    mode: 'SIMPLE',
+    sni: null,
+    subjectAltNames: [],
+    ca: 'system',
+    clientCertificate: null,
+    insecureSkipVerify: false,
+    ...options,
+  }
+}
+
+export type EnvironmentOptions = {
+  /** PEM of what upstreams must chain to. */
+  readonly ca?: string
+  readonly client?: { readonly cert: string; readonly key: string }
+  readonly allow?: readonly string[]
+  readonly dns?: Partial<ClusterEnvironment['settings']['dns']>
+  readonly http?: Partial<ClusterEnvironment['settings']['http']>
+  readonly isSelf?: ClusterEnvironment['isSelf']
+}
+
+export function clusterEnvironment(options: EnvironmentOptions = {}): ClusterEnvironment {
+  const { ca = null, client } = options
+  return {
+    material: () => ({
+      ca: ca === null ? null : [ca],
+      cert: client?.cert ?? null,
+      key: client?.key ?? null,
+      hash: JSON.stringify([ca, client ?? null]),
+    }),
+    settings: {
+      dns: { servers: [], minTtlMs: 1_000, maxTtlMs: 300_000, staleForMs: 600_000, ...options.dns },
+      addressGuard: { allow: options.allow ?? [] },
+      http: { idleTimeoutMs: 60_000, maxHeaderBytes: 61_440, maxHeaders: 100, ...options.http },
+      mesh: { connectTimeoutMs: 5_000 },
+    },
+    isSelf: options.isSelf ?? (() => false),
+  }
+}
+
+/** What became of one request. */
+export type Outcome =
+  | {
+      readonly kind: 'response'
+      readonly response: UpstreamResponse
+      readonly status: number
+      readonly headers: HeaderList
+      /** Resolves with the whole body; rejects when it breaks off. */
+      readonly body: () => Promise<Buffer>
+      readonly handle: ForwardHandle
+    }
+  | { readonly kind: 'failure'; readonly failure: UpstreamFailure }
+
+export type SentRequest = {
+  readonly outcome: Promise<Outcome>
+  readonly handle: ForwardHandle
+  /** One per attempt. */
+  readonly connected: { readonly host: string; readonly localAddress: string; readonly reused: boolean }[]
+  /** Calls of handlers beyond what the seam allows; must stay empty. */
+  readonly surplus: string[]
+}
+
+export type TestUpstream = {
+  readonly set: ClusterSet
+  readonly cluster: UpstreamCluster
+  send(request?: Partial<OutgoingRequest>): SentRequest
+  /** `send` and wait. */
+  request(request?: Partial<OutgoingRequest>): Promise<Outcome>
+  /** Sends a GET and reads its answer; throws on a failure. */
+  get(target?: string): Promise<{ readonly status: number; readonly text: string; readonly reused: boolean }>
+  close(): void
+}
+
+/** A forwarder over one cluster. `previous` shares pools as a reload does. */
+export function testUpstream(
+  model: ClusterModel,
+  environment: ClusterEnvironment = clusterEnvironment(),
+  options: { readonly previous?: ClusterSet; readonly forwarder?: Forwarder } = {},
+): TestUpstream {
+  const set = createClusters([model], environment, options.previous ?? null)
+  const cluster = set.get(model.name)
+  if (cluster === null) throw new Error(`no cluster ${model.name}`)
+  const forwarder = options.forwarder ?? createHttpProxyForwarder()
+  const send = (request: Partial<OutgoingRequest> = {}): SentRequest => sendThrough(forwarder, cluster, request)
+  return {
+    set,
+    cluster,
+    send,
+    request: async (request) => send(request).outcome,
+    get: async (target = '/') => {
+      const sent = send({ target })
+      const outcome = await sent.outcome
+      if (outcome.kind === 'failure') throw new Error(`no response: ${JSON.stringify(outcome.failure)}`)
+      const text = (await outcome.body()).toString()
+      return { status: outcome.status, text, reused: sent.connected.at(-1)?.reused ?? false }
+    },
+    close: () => set.retire(),
+  }
+}
+
+/** Sends one request to any cluster. Defaults: GET / for site.example. */
+export function sendThrough(
+  forwarder: Forwarder,
+  cluster: UpstreamCluster,
+  request: Partial<OutgoingRequest>,
+): SentRequest {
+  const connected: { host: string; localAddress: string; reused: boolean }[] = []
+  const surplus: string[] = []
+  const { promise, resolve } = Promise.withResolvers<Outcome>()
+  let settled = false
+  const settle = (name: string, outcome: Outcome): void => {
+    if (settled) surplus.push(name)
+    settled = true
+    resolve(outcome)
+  }
+  const handle: ForwardHandle = forwarder.send(
+    cluster,
+    {
+      method: 'GET',
+      target: '/',
+      headers: ['host', 'site.example'],
+      body: null,
+      requestedHost: 'site.example',
+      portOverride: null,
+      ...request,
+    },
+    {
+      onConnected: (upstream) => {
+        if (settled) surplus.push('onConnected')
+        connected.push(upstream)
+      },
+      onResponse: (response) =>
+        settle('onResponse', {
+          kind: 'response',
+          response,
+          status: response.status,
+          headers: response.headers,
+          body: async () => buffer(response.body),
+          handle,
+        }),
+      onFailure: (failure) => settle('onFailure', { kind: 'failure', failure }),
+    },
+  )
+  return { outcome: promise, handle, connected, surplus }
+}
+
+/** The response, or an error that shows the failure. */
+export function responseOf(outcome: Outcome): Extract<Outcome, { kind: 'response' }> {
+  if (outcome.kind === 'failure') throw new Error(`expected a response, got ${JSON.stringify(outcome.failure)}`)
+  return outcome
+}
+
+/** The failure, or an error that shows the status. */
+export function failureOf(outcome: Outcome): UpstreamFailure {
+  if (outcome.kind === 'response') throw new Error(`expected a failure, got status ${outcome.status}`)
+  return outcome.failure
+}
