@@ -92,7 +92,7 @@ test('plaintext and TLS do not share a port', () => {
 test('terminating and passing through the same SNI is a tie, hence an error; different specificity is fine', () => {
   const passthrough = (hosts: string[]) => tls(443, 'p', hosts, { mode: 'PASSTHROUGH' }, 'TLS')
   const tie = bind(resource('a', [tls(443, 'm', ['*'])]), resource('b', [passthrough(['*'])]))
-  assert.deepEqual(tie.findings, ['SP4007 b:spec.servers.0.port', 'SP4009 b:spec.servers.0.port'])
+  assert.deepEqual(tie.findings, ['SP4009 b:spec.servers.0.port', 'SP4007 b:spec.servers.0.port'])
   const fine = bind(resource('a', [tls(443, 'm', ['*'])]), resource('b', [passthrough(['a.com'])]))
   assert.deepEqual(fine.findings, ['SP4009 b:spec.servers.0.port'])
   assert.deepEqual(

@@ -22,7 +22,7 @@ export function parsePattern(value: string): StringPattern {
 }
 
 /** Whether `subject` matches one pattern. Case counts; fold both sides beforehand where it must not. */
-export function matchesPattern(pattern: StringPattern, subject: string): boolean {
+function matchesPattern(pattern: StringPattern, subject: string): boolean {
   switch (pattern.kind) {
     case 'present':
       return subject !== ''

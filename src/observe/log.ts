@@ -18,7 +18,7 @@ export const LOG_LEVELS = {
 } as const satisfies Record<string, pino.LevelWithSilent>
 
 export type LogLevel = keyof typeof LOG_LEVELS
-export type LogFields = Readonly<Record<string, unknown>>
+type LogFields = Readonly<Record<string, unknown>>
 
 export type Log = {
   debug(message: string, fields?: LogFields): void

@@ -4,6 +4,7 @@
  */
 import type { Reason } from '../core/reasons.ts'
 import type { ListenerStats } from '../core/stats.ts'
+import { VERSION } from '../core/version.ts'
 import { type EnvoySources, envoyStats, registerEnvoy } from './metrics/envoy.ts'
 import { newRegistry, renderRegistry } from './metrics/family.ts'
 import { IstioMetrics } from './metrics/istio.ts'
@@ -15,11 +16,11 @@ export type MetricsSources = Omit<StateSources, 'buildVersion'> & {
   readonly listeners: () => Iterable<ListenerStats>
   readonly gatewayName: string
   readonly gatewayNamespace: string
-  /** Version of this program; default `unknown`. */
+  /** Default: the version of this build. */
   readonly buildVersion?: string
 }
 
-export type StatsOptions = {
+type StatsOptions = {
   /** Which names to print; null: all. Must not be a backtracking expression: the text comes from outside. */
   readonly filter: ((name: string) => boolean) | null
   readonly format: 'text' | 'json'
@@ -44,7 +45,7 @@ export const PROMETHEUS_CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8
 /** The sources are read at scrape; none may throw. */
 export function createMetrics(sources: MetricsSources): Metrics {
   const startedAt = performance.now()
-  const buildVersion = sources.buildVersion ?? 'unknown'
+  const buildVersion = sources.buildVersion ?? VERSION
   const registry = newRegistry()
   const requests = new RequestMetrics()
   const istio = new IstioMetrics({

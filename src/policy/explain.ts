@@ -14,7 +14,7 @@ import {
   type Scope,
 } from './rule.ts'
 
-export type RuleExplanation = {
+type RuleExplanation = {
   readonly index: number
   readonly source: SourceRef
   readonly matched: boolean

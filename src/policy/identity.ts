@@ -41,7 +41,7 @@ export function compilePrincipals(values: readonly string[], wide: boolean): Mat
  */
 export function compileNamespaces(values: readonly string[], wide: boolean): Matcher {
   const inNamespace = anyOf(values.map(compileGlob))
-  if (false) return overId((id) => id.namespace !== null && inNamespace(id.namespace))
+  if (!wide) return overId((id) => id.namespace !== null && inNamespace(id.namespace))
   const inUri = anyOf(values.map((value) => compileGlob(`*/ns/${value}/*`)))
   return overUri(inUri, true)
 }

@@ -34,12 +34,12 @@ export type CompiledRule = {
 }
 
 /** Whitespace becomes `_`, as in Envoy's response code details. */
-export function ruleId(policy: Pick<PolicyModel, 'namespace' | 'name'>, index: number): string {
+function ruleId(policy: Pick<PolicyModel, 'namespace' | 'name'>, index: number): string {
   return `ns[${policy.namespace}]-policy[${policy.name}]-rule[${index}]`.replace(/\s/g, '_')
 }
 
 /** Where a match refuses, matchers err towards matching. AUDIT goes with DENY, as in Istio's table of §1.6. */
-export function isWide(action: PolicyModel['action']): boolean {
+function isWide(action: PolicyModel['action']): boolean {
   return action !== 'ALLOW'
 }
 
@@ -112,7 +112,7 @@ function compileConditions(models: readonly ConditionModel[], wide: boolean, sco
       argument,
       values: model.values.length === 0 ? null : row.compile(model.values, wide, argument),
       // A match of the `not` list takes the condition away, so it errs the other way round.
-      notValues: model.notValues.length === 0 ? null : row.compile(model.notValues, wide, argument),
+      notValues: model.notValues.length === 0 ? null : row.compile(model.notValues, !wide, argument),
     })
   }
   return compiled

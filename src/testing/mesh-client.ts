@@ -61,10 +61,22 @@ export type RequestOptions = {
   readonly body?: string | Buffer
 }
 
+/** One agent per socket, so that the socket is used again and nobody else's idea of keep-alive closes it. */
+const agents = new WeakMap<net.Socket, http.Agent>()
+
+function agentOf(socket: net.Socket): http.Agent {
+  let agent = agents.get(socket)
+  if (agent === undefined) {
+    agent = Object.assign(new http.Agent({ keepAlive: true, maxSockets: 1 }), { createConnection: () => socket })
+    agents.set(socket, agent)
+  }
+  return agent
+}
+
 /** One request over an open socket with Node's client; the connection stays usable when the answer allows it. */
 export async function request(socket: net.Socket, host: string, options: RequestOptions = {}): Promise<Answer> {
   const req = http.request({
-    createConnection: () => socket,
+    agent: agentOf(socket),
     method: options.method ?? 'GET',
     path: options.path ?? '/',
     headers: { host, connection: 'keep-alive', ...options.headers },

@@ -38,8 +38,8 @@ test('certificates: exactly one source, a CA where clients are verified, none wi
   assert.deepEqual(findingsOf({ tls: { mode: 'OPTIONAL_MUTUAL', ...FILES } }), ['SP4002 tls.mode'])
   assert.deepEqual(findingsOf({ tls: { mode: 'MUTUAL', credentialName: 'c' } }), [])
   assert.deepEqual(findingsOf({ tls: { mode: 'ISTIO_MUTUAL', ...FILES } }), [
-    'SP4002 tls.serverCertificate',
     'SP4002 tls.privateKey',
+    'SP4002 tls.serverCertificate',
   ])
 })
 

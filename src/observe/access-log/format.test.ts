@@ -304,6 +304,12 @@ describe('operators', () => {
     test(`${format} → ${expected}`, () => assert.equal(print(format, of), expected))
   }
 
+  test('a certificate with an impossible date does not break the line', () => {
+    const odd = { ...CERTIFICATE, notAfter: Number.NaN, notBefore: 9e15 }
+    const of = record({}, connection({ peer: { kind: 'certificate', certificate: odd } }))
+    assert.equal(print('%DOWNSTREAM_PEER_CERT_V_START% %DOWNSTREAM_PEER_CERT_V_END(%F)%', of), '- -')
+  })
+
   test('a caller cannot forge what only the gateway knows', () => {
     const forged = record({
       path: '/real',

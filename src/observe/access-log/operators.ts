@@ -281,6 +281,9 @@ export const OPERATORS = {
   SALLYPORT_REASON: plain('Reason code when the gateway itself refused.', (r) => r.reason),
 } as const satisfies Record<string, OperatorRow>
 
+/** ECMA-262 21.4.1.1: the largest time a Date can hold, milliseconds. */
+const MAX_TIME = 8.64e15
+
 function certificateTime(field: 'notBefore' | 'notAfter'): OperatorRow {
   return {
     help: `${field} of the caller's certificate. Argument: a strftime format.`,
@@ -289,7 +292,8 @@ function certificateTime(field: 'notBefore' | 'notAfter'): OperatorRow {
       const print = argument === '' ? isoTime() : compileTimeFormat(argument)
       return (record) => {
         const facts = certificate(record)
-        return facts === null ? null : print(facts[field])
+        // A certificate may carry a date no calendar has; a log line must not fail over it.
+        return facts === null || !(Math.abs(facts[field]) <= MAX_TIME) ? null : print(facts[field])
       }
     },
   }

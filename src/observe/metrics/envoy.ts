@@ -20,7 +20,7 @@ const counter = (stat: string, help: string): StatRow => ({ stat, type: 'counter
 const gauge = (stat: string, help: string): StatRow => ({ stat, type: 'gauge', help })
 
 /** `address_denied` is ours, not Envoy's: sallyport_address_denied_total. */
-export const CLUSTER_STATS = {
+const CLUSTER_STATS = {
   upstream_cx_total: counter('upstream_cx_total', 'Connections opened to the upstream.'),
   upstream_cx_active: gauge('upstream_cx_active', 'Connections open to the upstream.'),
   upstream_cx_connect_fail: counter('upstream_cx_connect_fail', 'Connections that failed.'),
@@ -48,7 +48,7 @@ export const CLUSTER_STATS = {
   membership_healthy: gauge('membership_healthy', 'Endpoints in use.'),
 } as const satisfies Record<Exclude<Slot<ClusterStats>, 'address_denied'>, StatRow>
 
-export const LISTENER_STATS = {
+const LISTENER_STATS = {
   downstream_cx_total: counter('downstream_cx_total', 'Connections accepted.'),
   downstream_cx_active: gauge('downstream_cx_active', 'Connections open.'),
   downstream_cx_destroy: counter('downstream_cx_destroy', 'Connections closed.'),
@@ -62,7 +62,7 @@ export const LISTENER_STATS = {
   ssl_fail_verify_san: counter('ssl.fail_verify_san', 'Client certificates of another identity than configured.'),
 } as const satisfies Partial<Record<Slot<ListenerStats>, StatRow>>
 
-export const HTTP_STATS = {
+const HTTP_STATS = {
   downstream_rq_total: counter('downstream_rq_total', 'Requests received.'),
   downstream_rq_active: gauge('downstream_rq_active', 'Requests in flight.'),
   downstream_rq_rx_reset: counter('downstream_rq_rx_reset', 'Requests reset by the caller.'),

@@ -5,7 +5,7 @@
  */
 import { type Metric, Registry } from 'prom-client'
 
-export type MetricType = 'counter' | 'gauge' | 'histogram'
+type MetricType = 'counter' | 'gauge' | 'histogram'
 
 /** A row of the metrics tables. */
 export type MetricRow = {
@@ -22,7 +22,7 @@ export type Sample = { readonly labels: LabelSet; readonly value: number }
 export type HistogramSample = { readonly labels: LabelSet; readonly buckets: Buckets }
 
 /** Upper bounds of Istio's histograms (Envoy's defaults), for milliseconds and bytes alike. */
-export const BUCKET_BOUNDS = [
+const BUCKET_BOUNDS = [
   0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000, 600_000, 1_800_000,
   3_600_000,
 ] as const

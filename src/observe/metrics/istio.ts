@@ -17,7 +17,7 @@ import {
   observe,
   type Sample,
 } from './family.ts'
-import { type Labels, labelValue, OTHER, SeriesMap } from './series.ts'
+import { type Labels, labelValue, OTHER, Recent, SeriesMap } from './series.ts'
 
 const COMMON_LABELS = [
   'reporter',
@@ -75,37 +75,45 @@ export const ISTIO_METRICS = {
   istio_build: { type: 'gauge', help: 'Always 1; the version is in the label tag.', labels: ['component', 'tag'] },
 } as const satisfies Record<string, MetricRow>
 
-/** More label sets than this share `other` as destination. 2000 sets are about 130,000 lines of a scrape. */
+/** More label sets than this share `other` as destination … */
 const MAX_SERIES = 2000
+/** … in histograms sooner: each set is 66 lines of some 650 bytes there, so these are 17 MB of a scrape. */
+const MAX_HISTOGRAMS = 400
 
-type HttpSeries = {
+type Histograms = {
   readonly labels: LabelSet
-  total: number
   readonly duration: Buckets
   readonly requestBytes: Buckets
   readonly responseBytes: Buckets
 }
+type HttpSeries = { readonly labels: LabelSet; total: number; readonly histograms: Histograms }
+type SeenHttp = { readonly code: number; readonly flags: string; readonly grpc: string; readonly series: HttpSeries }
 type TcpSeries = { readonly labels: LabelSet; total: number; sent: number; received: number }
 
 export type IstioSource = { readonly gatewayName: string; readonly gatewayNamespace: string; readonly version: string }
 
 export class IstioMetrics {
   readonly #source: IstioSource
-  readonly #http = new SeriesMap<HttpSeries>(
-    MAX_SERIES,
+  readonly #histograms = new SeriesMap<Histograms>(
+    MAX_HISTOGRAMS,
     (labels) => ({
       labels: this.#labels(labels),
-      total: 0,
       duration: newBuckets(),
       requestBytes: newBuckets(),
       responseBytes: newBuckets(),
     }),
-    ([, ...rest]) => [OTHER, ...rest],
+    withoutDestination,
   )
+  readonly #http = new SeriesMap<HttpSeries>(
+    MAX_SERIES,
+    (labels) => ({ labels: this.#labels(labels), total: 0, histograms: this.#histograms.resolve(labels) }),
+    withoutDestination,
+  )
+  readonly #recent = new Recent<SeenHttp>(MAX_SERIES * 2)
   readonly #tcp = new SeriesMap<TcpSeries>(
     MAX_SERIES,
     (labels) => ({ labels: this.#labels(labels), total: 0, sent: 0, received: 0 }),
-    ([, ...rest]) => [OTHER, ...rest],
+    withoutDestination,
   )
 
   constructor(source: IstioSource) {
@@ -119,24 +127,28 @@ export class IstioMetrics {
 
   #recordHttp(r: ExchangeRecord): void {
     const flags = r.flags.length === 0 ? '-' : formatFlags(r.flags)
-    const grpc = r.isGrpc ? String(r.grpcStatus ?? '') : 'http'
-    const key = `${r.upstreamCluster ?? ''}\0${r.responseCode}\0${flags}\0${grpc}`
-    let series = this.#http.find(key)
-    if (series === undefined) {
-      const protocol = r.isGrpc ? 'grpc' : 'http'
-      series = this.#http.resolve([
-        destinationOf(r.upstreamCluster),
-        protocol,
-        flags,
-        String(r.responseCode),
-        r.isGrpc ? grpc : '',
-      ])
-      this.#http.bind(key, series)
-    }
+    const grpc = r.isGrpc ? String(r.grpcStatus ?? '') : ''
+    const series = this.#find(r, flags, grpc) ?? this.#resolve(r, flags, grpc)
     series.total += 1
-    observe(series.duration, r.durationMs)
-    observe(series.requestBytes, r.bytesReceived)
-    observe(series.responseBytes, r.bytesSent)
+    const { duration, requestBytes, responseBytes } = series.histograms
+    observe(duration, r.durationMs)
+    observe(requestBytes, r.bytesReceived)
+    observe(responseBytes, r.bytesSent)
+  }
+
+  #find(r: ExchangeRecord, flags: string, grpc: string): HttpSeries | null {
+    for (const seen of this.#recent.get(protocolOf(r), r.upstreamCluster ?? '')) {
+      if (seen.code === r.responseCode && seen.flags === flags && seen.grpc === grpc) return seen.series
+    }
+    return null
+  }
+
+  #resolve(r: ExchangeRecord, flags: string, grpc: string): HttpSeries {
+    const { responseCode: code, upstreamCluster } = r
+    const protocol = protocolOf(r)
+    const series = this.#http.resolve([destinationOf(upstreamCluster), protocol, flags, String(code), grpc])
+    this.#recent.add(protocol, upstreamCluster ?? '', { code, flags, grpc, series })
+    return series
   }
 
   #recordTcp(r: ExchangeRecord): void {
@@ -171,9 +183,9 @@ export class IstioMetrics {
     )
   }
 
-  #histogram(registry: Registry, name: keyof typeof ISTIO_METRICS, read: (series: HttpSeries) => Buckets): void {
+  #histogram(registry: Registry, name: keyof typeof ISTIO_METRICS, read: (series: Histograms) => Buckets): void {
     addHistogram(registry, name, ISTIO_METRICS[name], () =>
-      [...this.#http.values()].map((each) => ({ labels: each.labels, buckets: read(each) })),
+      [...this.#histograms.values()].map((each) => ({ labels: each.labels, buckets: read(each) })),
     )
   }
 
@@ -209,6 +221,14 @@ export class IstioMetrics {
     const values = COMMON_LABELS.map((name) => common[name])
     return code === undefined ? labelSet(COMMON_LABELS, values) : labelSet(HTTP_LABELS, [...values, code, grpc ?? ''])
   }
+}
+
+function protocolOf(r: ExchangeRecord): 'grpc' | 'http' {
+  return r.isGrpc ? 'grpc' : 'http'
+}
+
+function withoutDestination([, ...rest]: Labels): Labels {
+  return [OTHER, ...rest]
 }
 
 /** `outbound|443||edition.cnn.com` → the host; BlackHoleCluster and PassthroughCluster are themselves; none: unknown. */

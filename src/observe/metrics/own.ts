@@ -2,12 +2,13 @@
  * Our own families (contract §7): who called what and what was decided, refusals by reason, and the gateway's state.
  */
 import type { Registry } from 'prom-client'
+import type { Decision } from '../../core/decision.ts'
 import { formatFlags } from '../../core/flags.ts'
 import { REASONS, type Reason } from '../../core/reasons.ts'
 import type { ExchangeRecord } from '../record.ts'
 import { addFamily, type LabelSet, labelSet, type MetricRow, type Sample } from './family.ts'
 import { destinationOf } from './istio.ts'
-import { Admission, labelValue, OTHER, SeriesMap } from './series.ts'
+import { Admission, labelValue, OTHER, Recent, SeriesMap } from './series.ts'
 
 const REQUEST_LABELS = [
   'source_principal',
@@ -44,6 +45,14 @@ const MAX_HOSTS = 500
 const MAX_REFUSED_HOSTS = 500
 const MAX_SERIES = 10_000
 
+type Seen = {
+  readonly code: number
+  readonly flags: string
+  readonly cluster: string | null
+  readonly outcome: Decision['outcome'] | undefined
+  readonly policy: string | null | undefined
+  readonly series: RequestSeries
+}
 type RequestSeries = { readonly labels: LabelSet; total: number }
 
 export class RequestMetrics {
@@ -57,6 +66,7 @@ export class RequestMetrics {
     (labels) => ({ labels: labelSet(REQUEST_LABELS, labels), total: 0 }),
     ([, , , decision = '', , code = '', flags = '']) => [OTHER, OTHER, OTHER, decision, OTHER, code, flags],
   )
+  readonly #recent = new Recent<Seen>(MAX_SERIES * 2)
   readonly #refusedRequests = byReason()
   readonly #refusedConnections = byReason()
 
@@ -69,24 +79,45 @@ export class RequestMetrics {
     const principal = peer.kind === 'spiffe' ? peer.id.uri : ''
     const host = r.authority ?? r.innerServerName ?? r.connection.tls?.sni ?? ''
     const flags = r.flags.length === 0 ? '-' : formatFlags(r.flags)
-    const key = `${principal}\0${host}\0${r.upstreamCluster}\0${decision?.outcome}\0${decision?.policy}\0${r.responseCode}\0${flags}`
-    let series = this.#requests.find(key)
-    if (series === undefined) {
-      const admittedPrincipal = principal === '' ? 'none' : this.#principals.admit(principal)
-      const admittedHost = this.#host(host, r)
-      series = this.#requests.resolve([
-        admittedPrincipal,
-        this.#namespace(r, admittedPrincipal),
-        admittedHost,
-        decision?.outcome ?? 'none',
-        labelValue(decision?.policy ?? 'none'),
-        String(r.responseCode),
-        flags,
-      ])
-      // What became `other` is not remembered: those names never end.
-      if (admittedPrincipal !== OTHER && admittedHost !== OTHER) this.#requests.bind(key, series)
-    }
+    const series = this.#find(principal, host, flags, r) ?? this.#resolve(principal, host, flags, r)
     series.total += 1
+  }
+
+  #find(principal: string, host: string, flags: string, r: ExchangeRecord): RequestSeries | null {
+    const { decision, responseCode, upstreamCluster } = r
+    for (const seen of this.#recent.get(principal, host)) {
+      if (
+        seen.code === responseCode &&
+        seen.flags === flags &&
+        seen.cluster === upstreamCluster &&
+        seen.outcome === decision?.outcome &&
+        seen.policy === decision?.policy
+      ) {
+        return seen.series
+      }
+    }
+    return null
+  }
+
+  #resolve(principal: string, host: string, flags: string, r: ExchangeRecord): RequestSeries {
+    const { decision, responseCode: code, upstreamCluster: cluster } = r
+    const admittedPrincipal = principal === '' ? 'none' : this.#principals.admit(principal)
+    const admittedHost = this.#host(host, r)
+    const series = this.#requests.resolve([
+      admittedPrincipal,
+      this.#namespace(r, admittedPrincipal),
+      admittedHost,
+      decision?.outcome ?? 'none',
+      labelValue(decision?.policy ?? 'none'),
+      String(code),
+      flags,
+    ])
+    // What became `other` is not remembered: those names never end.
+    if (admittedPrincipal !== OTHER && admittedHost !== OTHER) {
+      const seen = { code, flags, cluster, outcome: decision?.outcome, policy: decision?.policy, series }
+      this.#recent.add(principal, host, seen)
+    }
+    return series
   }
 
   connectionRefused(reason: Reason): void {

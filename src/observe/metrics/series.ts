@@ -34,27 +34,18 @@ export class Admission {
 /** What a series is known by, in the order of its label names. */
 export type Labels = readonly string[]
 
-/**
- * Series by labels, at most `cap` of them plus their overflow. Lookups on the request path go through `find` with a
- * cheap raw key; only a key never seen before costs a sanitised label set.
- */
+/** Series by labels, at most `cap` of them plus their overflow. Not for the request path: see `Recent`. */
 export class SeriesMap<T> {
   readonly #cap: number
   readonly #create: (labels: Labels) => T
   readonly #overflow: (labels: Labels) => Labels
   readonly #series = new Map<string, T>()
-  #aliases = new Map<string, T>()
 
   /** `overflow` maps the labels of a series there is no room for to labels of which there are few. */
   constructor(cap: number, create: (labels: Labels) => T, overflow: (labels: Labels) => Labels) {
     this.#cap = cap
     this.#create = create
     this.#overflow = overflow
-  }
-
-  /** The series a raw key was bound to, if it is remembered. */
-  find(rawKey: string): T | undefined {
-    return this.#aliases.get(rawKey)
   }
 
   /** The series of these (already sanitised) labels; made when missing and there is room. */
@@ -74,18 +65,8 @@ export class SeriesMap<T> {
     return this.#series.get(lastKey) ?? this.#add(lastKey, last)
   }
 
-  /** Remembers a raw key. The memory is bounded; when it is full it starts afresh. */
-  bind(rawKey: string, series: T): void {
-    if (this.#aliases.size >= this.#cap * 2) this.#aliases = new Map()
-    this.#aliases.set(rawKey, series)
-  }
-
   values(): Iterable<T> {
     return this.#series.values()
-  }
-
-  get size(): number {
-    return this.#series.size
   }
 
   #add(key: string, labels: Labels): T {
@@ -94,3 +75,39 @@ export class SeriesMap<T> {
     return series
   }
 }
+
+/**
+ * What the request path asks first: entries seen lately under two strings, to be scanned for the one that fits. Two
+ * lookups by strings whose hash is mostly known already, against 0.5 µs for joining a long key and hashing it anew.
+ * Bounded: when it is full it starts afresh.
+ */
+export class Recent<E> {
+  readonly #cap: number
+  #size = 0
+  #entries = new Map<string, Map<string, E[]>>()
+  constructor(cap: number) {
+    this.#cap = cap
+  }
+
+  get(first: string, second: string): readonly E[] {
+    return this.#entries.get(first)?.get(second) ?? NONE
+  }
+
+  add(first: string, second: string, entry: E): void {
+    if (this.#size >= this.#cap) {
+      this.#entries = new Map()
+      this.#size = 0
+    }
+    this.#size += 1
+    const byFirst = this.#entries.get(first) ?? new Map<string, E[]>()
+    this.#entries.set(first, byFirst)
+    const list = byFirst.get(second)
+    if (list === undefined) byFirst.set(second, [entry])
+    // Scanned from the start on every request: a short list, or an upstream with many status codes makes it long.
+    else if (list.length < MAX_SCAN) list.push(entry)
+    else list[list.length - 1] = entry
+  }
+}
+
+const NONE: readonly never[] = []
+const MAX_SCAN = 16

@@ -46,14 +46,14 @@ export const STATE_METRICS = {
 } as const satisfies Record<string, MetricRow>
 
 /** Structurally forward/resolve.ts' counters. */
-export type DnsCounts = {
+type DnsCounts = {
   readonly queries: number
   readonly failures: number
   readonly stale: number
   readonly overload: number
 }
 
-export type ConfigState = {
+type ConfigState = {
   readonly generation: number
   readonly lastReloadSuccessful: boolean
   /** Milliseconds since the epoch. */
