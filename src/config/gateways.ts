@@ -18,7 +18,7 @@ import { ofKind } from './of-kind.ts'
 import type { Report, Resource } from './resource.ts'
 
 /** A host of a server and the namespace whose VirtualServices it admits (`*`: every one). */
-export type ServerHost = { readonly namespace: string; readonly host: string }
+type ServerHost = { readonly namespace: string; readonly host: string }
 
 /** One server of a Gateway that selects us and survived merging. */
 export type GatewayServer = {
@@ -35,7 +35,7 @@ export type GatewayServer = {
 export type BoundGateways = { readonly servers: readonly GatewayServer[]; readonly known: ReadonlySet<string> }
 
 /** True when the Gateway is for this gateway: its selector is contained in our labels; an empty one selects all. */
-export function selectsUs(settings: Settings, spec: GatewaySpec): boolean {
+function selectsUs(settings: Settings, spec: GatewaySpec): boolean {
   return Object.entries(spec.selector ?? {}).every(
     ([key, value]) => Object.hasOwn(settings.labels, key) && settings.labels[key] === value,
   )

@@ -107,7 +107,7 @@ function forwardOf(rule: HttpRule, at: At, context: RouteContext): ForwardAction
     kind: 'forward',
     destinations,
     // 0 turns the timeout off, which is Istio's default.
-    timeoutMs: rule.timeout === undefined || rule.timeout === 0 ? null : rule.timeout,
+    timeoutMs: rule.timeout === undefined || rule.timeout === 0 ? null : Math.ceil(rule.timeout),
     rewrite:
       uri === '' && authority === ''
         ? null

@@ -58,7 +58,7 @@ export type RouteMatch = {
   readonly name: string | null
 }
 
-export type MatchExplanation = { readonly route: RouteModel; readonly matched: boolean; readonly why: string }
+type MatchExplanation = { readonly route: RouteModel; readonly matched: boolean; readonly why: string }
 
 /** Compiles a table. Throws RegexError for a pattern that config should have refused. */
 export function compileRouteTable(model: RouteTableModel): RouteTable {
@@ -106,7 +106,7 @@ function compileGrant(model: GrantModel): Grant {
 }
 
 /** Only a SPIFFE identity of the form `/ns/NS/sa/SA` can be in a `from`; an unproved caller is in none. */
-export function holdsCaller(grant: GrantModel, peer: Peer): boolean {
+function holdsCaller(grant: GrantModel, peer: Peer): boolean {
   if (peer.kind !== 'spiffe') return false
   const { namespace, serviceAccount } = peer.id
   if (namespace === null) return false

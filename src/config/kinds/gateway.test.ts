@@ -65,6 +65,8 @@ test('AUTO_PASSTHROUGH, unknown protocols, bad hosts and pins are errors', () =>
 test('port names are unique, servers and hosts are not empty', () => {
   const server = { hosts: ['*'], port: { number: 80, name: 'p', protocol: 'HTTP' } }
   assert.deepEqual(checkFindings(gateway, { servers: [server, server] }), ['SP4000 spec.servers.1.port.name'])
+  const dotted = { ...server, port: { ...server.port, name: 'a.b' } }
+  assert.deepEqual(checkFindings(gateway, { servers: [dotted] }), ['SP4000 spec.servers.0.port.name'])
   assert.throws(() => gateway.schema.parse({ servers: [] }))
   assert.throws(() => gateway.schema.parse({ servers: [{ ...server, hosts: [] }] }))
   assert.throws(() => gateway.schema.parse({ servers: [{ ...server, port: { ...server.port, number: 0 } }] }))

@@ -94,6 +94,13 @@ function check(resource: Resource<GatewaySpec>, report: Report): void {
       report('SP4000', at('port', 'name'), `port name ${spec.port.name} stands twice in this Gateway`)
     }
     names.add(spec.port.name)
+    // It becomes part of the name of the route table, between dots.
+    if (!/^[A-Za-z0-9][A-Za-z0-9_-]*$/.test(spec.port.name))
+      report(
+        'SP4000',
+        at('port', 'name'),
+        `port name ${JSON.stringify(spec.port.name)}: letters, digits and hyphens only`,
+      )
     spec.hosts.forEach((host, position) => {
       if (parseServerHost(host, resource.namespace) === null)
         report('SP4004', at('hosts', position), `${JSON.stringify(host)} is not a host of a Gateway server`)

@@ -147,7 +147,6 @@ export const virtualServiceSchema = z.object({
 export type VirtualServiceSpec = z.infer<typeof virtualServiceSchema>
 export type HttpRule = NonNullable<VirtualServiceSpec['http']>[number]
 export type HttpMatch = NonNullable<HttpRule['match']>[number]
-export type HttpDestination = NonNullable<HttpRule['route']>[number]
 export type HeadersSpec = NonNullable<HttpRule['headers']>
 export type HeaderOperations = NonNullable<HeadersSpec['request']>
 export type StringMatchSpec = z.infer<typeof stringMatch>
