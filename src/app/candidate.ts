@@ -55,6 +55,7 @@ export function prepareCandidate(context: CandidateContext): Candidate {
       clusters: buildClusters(loaded.model, credentials, context),
       credentials,
       accessLog: compileLog(loaded.model.settings),
+      previous: active,
     })
     return { kind: 'ready', snapshot, warnings, files }
   } catch (error) {

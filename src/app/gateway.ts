@@ -199,7 +199,9 @@ export class Gateway {
   async #reload(): Promise<ReloadResult> {
     if (this.#lifecycle.draining) return { ok: false, errors: ['draining'] }
     const candidate = prepareCandidate({ configFile: this.#options.configFile, active: this.#active, isSelf: this.#isSelf, now: Date.now() })
-    this.#watcher?.update(candidate.files)
+    // A load that failed knows no credential paths: those of what runs must go on being watched.
+    const { inventory } = this.#active.credentials
+    this.#watcher?.update([...new Set([...candidate.files, ...inventory.map(({ path }) => path)])])
     if (candidate.kind === 'rejected') return this.#rejected(candidate.errors)
     if (candidate.kind === 'ready') {
       for (const warning of candidate.warnings) this.#log.warning(warning)

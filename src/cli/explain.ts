@@ -15,6 +15,7 @@ import type { Downstream } from '../listeners/downstream.ts'
 import { normaliseRequest } from '../listeners/normalise.ts'
 import type { GatewayModel } from '../model/gateway.ts'
 import type { ServerModel } from '../model/listener.ts'
+import { checkAccessLogFormat } from '../observe/access-log/format.ts'
 import type { PolicyExplanation } from '../policy/explain.ts'
 import { indexHosts } from '../routing/host-index.ts'
 import { compileRouteTable } from '../routing/table.ts'
@@ -73,7 +74,7 @@ export async function explain(argv: readonly string[], io: Io): Promise<number> 
   if (!['text', 'json'].includes(values.output)) throw new UsageError('-o takes text or json')
   if (values.claim.length > 0) throw new UsageError('--claim: JWT conditions are not built yet; policies with them are refused at load')
   const question = readQuestion(positionals, values)
-  const loaded = loadConfiguration(values.config)
+  const loaded = loadConfiguration(values.config, { checkAccessLogFormat })
   if (loaded.model === null) {
     for (const diagnostic of loaded.diagnostics) if (diagnostic.severity === 'error') io.stderr.write(`${formatDiagnostic(diagnostic)}\n`)
     return 2

@@ -85,6 +85,23 @@ export function compilePeerRules(tls: ServerTls, credentials: Credentials, mesh:
   }
 }
 
+/**
+ * True when a verdict reached under `old` still holds under `next`: the same demands, and every CA that vouched then
+ * vouches now. A CA that was only added takes nothing away from a connection that is open.
+ */
+export function stillHolds(old: PeerRules, next: PeerRules): boolean {
+  const demands = ({ mode, subjectAltNames, spkiPins, certificatePins }: PeerRules) =>
+    JSON.stringify([mode, subjectAltNames, spkiPins, certificatePins])
+  const within = (small: TrustBundle | null, large: TrustBundle | null) =>
+    small === null || (large !== null && [...small.fingerprints].every((print) => large.fingerprints.has(print)))
+  return (
+    demands(old) === demands(next) &&
+    old.trustDomains.every((domain) => next.trustDomains.includes(domain)) &&
+    within(old.clientBundle, next.clientBundle) &&
+    within(old.meshBundle, next.meshBundle)
+  )
+}
+
 /** Judges one handshake. `now`: milliseconds since the epoch. Pure but for the memory in `rules.vouched`; never throws. */
 export function identifyPeer(handshake: Handshake, rules: PeerRules, now: number): PeerVerdict {
   // SIMPLE and PASSTHROUGH ask for no certificate; whatever else the socket says about one is not evidence.

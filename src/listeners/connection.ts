@@ -8,7 +8,7 @@ import { type Connection, NO_PEER, type Peer } from '../core/attributes.ts'
 import type { Flag } from '../core/flags.ts'
 import type { Reason } from '../core/reasons.ts'
 import type { ListenerStats } from '../core/stats.ts'
-import { peerOf } from '../identity/peer.ts'
+import { peerOf, stillHolds } from '../identity/peer.ts'
 import { newRecord } from '../observe/record.ts'
 import type { OpenConnection } from '../runtime/connections.ts'
 import type { ServerPlan } from '../runtime/snapshot.ts'
@@ -148,7 +148,8 @@ class Accepted {
       gatewayPort: this.#gatewayPort,
       tls: tls === null ? null : { sni: tls.sni, mesh: tls.mesh },
       trustKey: server.trustKey,
-      reidentify: (plan) => (tls === null ? null : reidentify(tls.socket, plan, http.connection)),
+      peerRules: server.peerRules,
+      reidentify: (plan) => (tls === null ? null : reidentify(tls.socket, http, plan)),
       exchanges: new Set(),
       poisoned: false,
       whenIdle: null,
@@ -193,10 +194,14 @@ class Accepted {
 }
 
 /** Under a new trust bundle: the same certificate judged again. Only mesh trust can be re-established without a handshake. */
-function reidentify(socket: TLSSocket, plan: ServerPlan, connection: Connection): Connection | null {
-  if (plan.peerRules === null || plan.peerRules.mode !== 'ISTIO_MUTUAL') return null
+function reidentify(socket: TLSSocket, http: HttpConnection, plan: ServerPlan): Connection | null {
+  const { connection, peerRules: old } = http
+  const { peerRules: next } = plan
+  if (next === null || old === null) return next === old ? connection : null
+  if (stillHolds(old, next)) return connection
+  if (next.mode !== 'ISTIO_MUTUAL') return null
   // OpenSSL's verdict is of the old bundle: make the chain be worked out against the new one.
-  const verdict = peerOf(socket, { ...plan.peerRules, meshVerified: false }, Date.now())
+  const verdict = peerOf(socket, { ...next, meshVerified: false }, Date.now())
   return 'refuse' in verdict ? null : { ...connection, peer: verdict.peer }
 }
 

@@ -3,6 +3,7 @@ import type { Connection } from '../core/attributes.ts'
 import type { Reason } from '../core/reasons.ts'
 import type { ListenerStats } from '../core/stats.ts'
 import type { Forwarder } from '../forward/engine.ts'
+import type { PeerRules } from '../identity/peer.ts'
 import type { ExchangeRecord } from '../observe/record.ts'
 import type { Connections } from '../runtime/connections.ts'
 import type { ServerPlan, Snapshot } from '../runtime/snapshot.ts'
@@ -35,8 +36,9 @@ export type HttpConnection = {
   readonly gatewayPort: number
   /** How the server was chosen, to find it again after a reload; null: plaintext. */
   readonly tls: { readonly sni: string | null; readonly mesh: boolean } | null
-  /** Under which trust the peer was accepted (ServerPlan.trustKey). */
+  /** Under which trust the peer was accepted (ServerPlan.trustKey), and the rules it stands for. */
   trustKey: string
+  peerRules: PeerRules | null
   /** Judges the certificate again under a new trust; null: refused now. */
   readonly reidentify: (plan: ServerPlan) => Connection | null
   readonly exchanges: Set<Exchange>

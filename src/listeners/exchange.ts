@@ -8,16 +8,15 @@ import { pipeline } from 'node:stream'
 import type { Attributes } from '../core/attributes.ts'
 import { headerValue } from '../core/attributes.ts'
 import type { Flag } from '../core/flags.ts'
-import { outgoingHeaders, returnedHeaders } from '../core/headers.ts'
+import { returnedHeaders } from '../core/headers.ts'
 import type { Refusal } from '../core/refusal.ts'
 import { targetText } from '../core/request-target.ts'
 import type { UpstreamCluster } from '../forward/cluster.ts'
 import type { ForwardHandle, OutgoingRequest, UpstreamFailure, UpstreamResponse } from '../forward/forwarder.ts'
 import type { HeaderEdit } from '../model/route.ts'
 import { type ExchangeRecord, newRecord } from '../observe/record.ts'
-import { redirectLocation } from '../routing/redirect.ts'
-import { editHeaders, rewriteAuthority, rewritePath } from '../routing/rewrite.ts'
 import { type HttpRequestAttributes, type Judgement, judgeHttp } from '../runtime/judge.ts'
+import { editedResponse, outgoingParts, routeAnswer } from '../runtime/outgoing.ts'
 import { currentServer, type ServerPlan, type Snapshot } from '../runtime/snapshot.ts'
 import type { Downstream, DownstreamEvents } from './downstream.ts'
 import type { Environment, HttpConnection } from './environment.ts'
@@ -114,6 +113,7 @@ export class Exchange implements DownstreamEvents {
       }
       http.connection = again
       http.trustKey = server.trustKey
+      http.peerRules = server.peerRules
     }
     return server
   }
@@ -143,60 +143,39 @@ export class Exchange implements DownstreamEvents {
   }
 
   #act(judgement: Judgement, attributes: HttpRequestAttributes, normal: Normalised): void {
-    const { match } = judgement
-    const action = match?.route.model.action ?? null
-    if (action?.kind === 'redirect') {
-      const location = redirectLocation(action, attributes.http, attributes.gatewayPort)
-      return this.#local(action.code, ['location', location, 'content-length', '0'], '')
-    }
-    if (action?.kind === 'direct') {
-      const body = Buffer.from(action.body, 'base64')
-      const type = body.length === 0 ? [] : ['content-type', 'text/plain']
-      return this.#local(action.status, ['content-length', String(body.length), ...type], body)
+    const answer = routeAnswer(judgement, attributes.http, attributes.gatewayPort)
+    if (answer !== null) {
+      this.#http.stats.rq_direct_response += 1
+      this.#record.responseCodeDetails = 'direct_response'
+      this.#record.upstreamCluster = null
+      return this.#answer(answer.status, [...answer.headers, 'server', SERVER], answer.body, false)
     }
     const { clusters } = this.#snapshot
     const cluster = judgement.passthrough ? clusters.passthrough : clusters.get(judgement.clusterName ?? '')
     if (cluster === null) return this.#refuse({ kind: 'no_cluster' })
-    const request = this.#outgoing(judgement, normal, cluster)
-    if (request === null) return this.#refuse({ kind: 'bad_path' })
-    if (this.#downstream.expectsContinue) this.#downstream.sendContinue()
-    this.#forward(cluster, request, action?.timeoutMs ?? null)
-  }
-
-  /** Everything that is to be sent, complete. null: the rewrite would send a path nobody judged. */
-  #outgoing(judgement: Judgement, normal: Normalised, cluster: UpstreamCluster): OutgoingRequest | null {
-    const { http } = normal
-    const { match, destination } = judgement
-    const route = match?.route.model ?? null
-    const rewrite = route?.action.kind === 'forward' ? route.action.rewrite : null
-    let target = targetText(http)
-    if (rewrite !== null && rewrite.uri !== null) {
-      const path = rewritePath(http.path, match?.matched ?? null, rewrite.uri)
-      if (path === null) return null
-      this.#record.originalPath = target
-      target = targetText({ path, query: http.query })
-    }
-    const authority = rewriteAuthority(http.authority.text, rewrite, route?.headers ?? null, destination?.headers ?? null)
-    this.#record.authority = authority
-    const headers = outgoingHeaders(http.headers, {
-      authority,
-      nominated: normal.nominated,
+    const { http, nominated } = normal
+    const parts = outgoingParts(judgement, http, {
+      nominated,
       external: cluster.model.external,
       propagateTrace: this.#snapshot.settings.tracing.propagate,
       requestId: this.#record.requestId as string,
       xForwardedFor: this.#record.xForwardedFor as string,
-      scheme: http.scheme,
     })
-    const edits = [destination?.headers?.request ?? null, route?.headers?.request ?? null]
-    this.#responseEdits = [destination?.headers?.response ?? null, route?.headers?.response ?? null]
-    return {
+    if (parts === null) return this.#refuse({ kind: 'bad_path' })
+    if (parts.rewritten) this.#record.originalPath = this.#record.path
+    this.#record.path = parts.target
+    this.#record.authority = parts.authority
+    this.#responseEdits = parts.responseEdits
+    if (this.#downstream.expectsContinue) this.#downstream.sendContinue()
+    const request: OutgoingRequest = {
       method: http.method,
-      target,
-      headers: editHeaders(headers, edits),
+      target: parts.target,
+      headers: parts.headers,
       body: this.#downstream.body,
       requestedHost: http.authority.host,
       portOverride: judgement.passthrough ? (http.authority.port ?? 80) : null,
     }
+    this.#forward(cluster, request, parts.timeoutMs)
   }
 
   #forward(cluster: UpstreamCluster, request: OutgoingRequest, timeoutMs: number | null): void {
@@ -231,7 +210,7 @@ export class Exchange implements DownstreamEvents {
     record.responseDurationMs = Math.round(now - this.#startedAt)
     record.responseCode = response.status
     record.responseCodeDetails = 'via_upstream'
-    const headers = [...editHeaders(returnedHeaders(response.headers), this.#responseEdits)]
+    const headers = [...editedResponse(returnedHeaders(response.headers), this.#responseEdits)]
     headers.push('x-envoy-upstream-service-time', String(record.upstreamServiceTimeMs), 'server', SERVER)
     record.responseHeaders = headers
     const grpc = record.isGrpc ? headerValue(headers, 'grpc-status') : null
@@ -285,14 +264,6 @@ export class Exchange implements DownstreamEvents {
     if (refusal.kind === 'headers_too_large') this.#http.stats.downstream_rq_too_large += 1
     if (reply.close) this.#http.poisoned = this.#downstream.protocol !== 'HTTP/2'
     this.#answer(reply.status, reply.headers, reply.body, reply.close)
-  }
-
-  /** An answer of a route's own: redirect or direct response. */
-  #local(status: number, headers: string[], body: string | Buffer): void {
-    this.#http.stats.rq_direct_response += 1
-    this.#record.responseCodeDetails = 'direct_response'
-    this.#record.upstreamCluster = null
-    this.#answer(status, [...headers, 'server', SERVER], body, false)
   }
 
   #answer(status: number, headers: string[], body: string | Buffer, close: boolean): void {

@@ -6,6 +6,8 @@
  */
 import type { Socket } from 'node:net'
 import tls, { type TLSSocket } from 'node:tls'
+import type { TlsMaterial } from '../identity/credentials.ts'
+import { serverTlsOptions } from '../identity/server-options.ts'
 import type { ServerTls } from '../model/listener.ts'
 
 /** Envoy's transport socket connect timeout on Istio gateways (behaviour §10.1), milliseconds. */
@@ -13,8 +15,6 @@ const HANDSHAKE_TIMEOUT_MS = 15_000
 
 /** Istio's sidecars offer these; what we pick, in order. `istio-peer-exchange` is never picked: it prepends metadata (threats H1). */
 const ALPN_PREFERENCE = ['h2', 'http/1.1', 'istio', 'istio-h2', 'istio-http/1.1'] as const
-
-export type PemMaterial = { readonly cert: string | null; readonly key: string | null; readonly ca: readonly string[] | null }
 
 export type HandshakeHandlers = {
   readonly secured: (socket: TLSSocket) => void
@@ -30,18 +30,10 @@ export function chooseAlpn(offered: readonly string[]): string | undefined {
 }
 
 /** @throws when OpenSSL refuses the material (bad key, unknown cipher …): a failed reload, never a half-open server. */
-export function createTerminator(model: ServerTls, material: PemMaterial): Terminator {
+export function createTerminator(model: ServerTls, material: TlsMaterial): Terminator {
   const pending = new Map<string, HandshakeHandlers>()
-  const asks = model.clientCa !== null
   const server = tls.createServer({
-    ...(material.cert === null ? {} : { cert: material.cert }),
-    ...(material.key === null ? {} : { key: material.key }),
-    ...(material.ca === null ? {} : { ca: [...material.ca] }),
-    requestCert: asks,
-    rejectUnauthorized: false,
-    minVersion: model.minVersion ?? 'TLSv1.2',
-    maxVersion: model.maxVersion ?? 'TLSv1.3',
-    ...(model.ciphers === null ? {} : { ciphers: model.ciphers }),
+    ...serverTlsOptions(model, material),
     handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
     ALPNCallback: ({ protocols }) => chooseAlpn(protocols),
   })

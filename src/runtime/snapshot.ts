@@ -49,15 +49,25 @@ export type Snapshot = {
 }
 
 /** What a snapshot is made of besides the model. */
-export type SnapshotParts = Pick<Snapshot, 'generation' | 'clusters' | 'credentials' | 'accessLog'>
+export type SnapshotParts = Pick<Snapshot, 'generation' | 'clusters' | 'credentials' | 'accessLog'> & {
+  /** Peer rules of unchanged TLS configurations are kept: they remember vouched chains for resumed sessions. */
+  readonly previous: Snapshot | null
+}
 
 /** Compiles routing tables, policies and listener plans. Pure but for what `parts` brings. */
 export function compileSnapshot(model: GatewayModel, parts: SnapshotParts): Snapshot {
   const tables = new Map(model.routeTables.map((table) => [table.name, compileRouteTable(table)]))
   const listeners = new Map<number, ListenerPlan>()
-  for (const listener of model.listeners) listeners.set(listener.gatewayPort, planListener(listener, tables, parts.credentials, model.settings))
+  const { previous, ...rest } = parts
+  const known = new Map<string, PeerRules>()
+  for (const plan of previous?.listeners.values() ?? []) {
+    for (const { tlsKey, trustKey, peerRules } of plan.servers) if (peerRules !== null) known.set(tlsKey + trustKey, peerRules)
+  }
+  for (const listener of model.listeners) {
+    listeners.set(listener.gatewayPort, planListener(listener, tables, parts.credentials, model.settings, known))
+  }
   return {
-    ...parts,
+    ...rest,
     model,
     settings: model.settings,
     listeners,
@@ -65,31 +75,41 @@ export function compileSnapshot(model: GatewayModel, parts: SnapshotParts): Snap
   }
 }
 
+const UNCLAIMED = 'unclaimed:'
+
 /** The judging half alone: no credentials, no clusters, no I/O. What `explain` uses. */
 export function createJudge(model: GatewayModel): Judge {
   const registry = indexHosts(model.registry.map(({ host }) => [host, true] as const))
   const bound = new Map<number, HostIndex<true>>()
   const tables = new Map(model.routeTables.map((table) => [table.name, table]))
   for (const listener of model.listeners) {
+    // A declared port that nobody speaks for answers as for an unregistered host, whatever ServiceEntries say (contract §4).
+    if (listener.servers.every(({ name }) => name.startsWith(UNCLAIMED))) continue
     const names = listener.servers.flatMap((server) => tables.get(server.routeTable)?.virtualHosts.map(({ host }) => [host, true] as const) ?? [])
     bound.set(listener.gatewayPort, indexHosts(names))
   }
   return {
     authorizer: compileAuthorizer(model.policies),
-    isRegistered: (host, gatewayPort) => registry.find(host) !== null || bound.get(gatewayPort)?.find(host) === true,
+    isRegistered: (host, gatewayPort) => {
+      const names = bound.get(gatewayPort)
+      return names !== undefined && (registry.find(host) !== null || names.find(host) === true)
+    },
     allowAny: model.settings.mesh.outboundTrafficPolicy === 'ALLOW_ANY',
   }
 }
 
-function planListener(model: ListenerModel, tables: ReadonlyMap<string, RouteTable>, credentials: Credentials, settings: Settings): ListenerPlan {
+function planListener(model: ListenerModel, tables: ReadonlyMap<string, RouteTable>, credentials: Credentials, settings: Settings, known: ReadonlyMap<string, PeerRules>): ListenerPlan {
   const servers = model.servers.map((server): ServerPlan => {
     const table = tables.get(server.routeTable)
     if (table === undefined) throw new Error(`server ${server.name} names an unknown route table ${server.routeTable}`)
     const { tls } = server
     const material = tls === null || tls.mode === 'PASSTHROUGH' ? null : credentials.server(tls)
     const trust = tls === null ? null : [tls.mode, material?.ca ?? null, tls.subjectAltNames, tls.spkiPins, tls.certificatePins, credentials.trustBundle, settings.mesh.trustDomain, settings.mesh.trustDomainAliases]
-    const peerRules = tls === null || tls.clientCa === null ? null : compilePeerRules(tls, credentials, settings.mesh)
-    return { model: server, table, material, peerRules, tlsKey: JSON.stringify([tls, material?.hash ?? null]), trustKey: JSON.stringify(trust) }
+    const tlsKey = JSON.stringify([tls, material?.hash ?? null])
+    const trustKey = JSON.stringify(trust)
+    const asks = tls !== null && tls.clientCa !== null
+    const peerRules = asks ? (known.get(tlsKey + trustKey) ?? compilePeerRules(tls, credentials, settings.mesh)) : null
+    return { model: server, table, material, peerRules, tlsKey, trustKey }
   })
   const terminating = servers.filter(({ model: server }) => server.tls !== null && server.tls.mode !== 'PASSTHROUGH')
   const anyTls = servers.filter(({ model: server }) => server.tls !== null)
