@@ -20,7 +20,8 @@ async function main(argv: string[]): Promise<number> {
   try {
     return await command.main(rest, process)
   } catch (error) {
-    const usage = error instanceof UsageError || (error as { code?: string }).code?.startsWith('ERR_PARSE_ARGS') === true
+    const usage =
+      error instanceof UsageError || (error as { code?: string }).code?.startsWith('ERR_PARSE_ARGS') === true
     if (!usage) throw error
     process.stderr.write(`sallyport ${name}: ${(error as Error).message}\nUsage: sallyport ${command.usage}\n`)
     return 2

@@ -1,5 +1,5 @@
 /** Configuration files → a snapshot that could be activated, or every reason why not. Touches nothing that runs. */
-import { formatDiagnostic, type Diagnostic } from '../config/diagnostics.ts'
+import { type Diagnostic, formatDiagnostic } from '../config/diagnostics.ts'
 import { loadConfiguration } from '../config/load.ts'
 import { type ClusterSet, createClusters } from '../forward/clusters.ts'
 import { CredentialError, type Credentials, loadCredentials } from '../identity/credentials.ts'
@@ -46,7 +46,11 @@ export function prepareCandidate(context: CandidateContext): Candidate {
   const warnings = texts(loaded.diagnostics, changed)
   const credentials = tryCredentials(loaded.model, context.now)
   if (Array.isArray(credentials)) return { kind: 'rejected', errors: credentials, files }
-  if (active !== null && active.model.version === loaded.model.version && active.credentials.version === credentials.version) {
+  if (
+    active !== null &&
+    active.model.version === loaded.model.version &&
+    active.credentials.version === credentials.version
+  ) {
     return { kind: 'unchanged', warnings, files }
   }
   try {
@@ -59,12 +63,18 @@ export function prepareCandidate(context: CandidateContext): Candidate {
     })
     return { kind: 'ready', snapshot, warnings, files }
   } catch (error) {
-    return { kind: 'rejected', errors: [error instanceof AccessLogFormatError ? `accessLogFormat: ${error.message}` : String(error)], files }
+    return {
+      kind: 'rejected',
+      errors: [error instanceof AccessLogFormatError ? `accessLogFormat: ${error.message}` : String(error)],
+      files,
+    }
   }
 }
 
 function texts(diagnostics: readonly Diagnostic[], changed: readonly string[]): string[] {
-  const restart = changed.map((field) => `${field} has changed in the bootstrap file: restart to apply it; the running value stays`)
+  const restart = changed.map(
+    (field) => `${field} has changed in the bootstrap file: restart to apply it; the running value stays`,
+  )
   return [...diagnostics.filter(({ severity }) => severity === 'warning').map(formatDiagnostic), ...restart]
 }
 

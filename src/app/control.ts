@@ -17,7 +17,8 @@ export type ControlServers = {
 export async function startControlServers(gateway: Gateway): Promise<ControlServers> {
   const startedAt = Date.now()
   const { settings } = gateway.active
-  const onError = (error: unknown) => gateway.log.error(`control server: ${error instanceof Error ? error.message : String(error)}`)
+  const onError = (error: unknown) =>
+    gateway.log.error(`control server: ${error instanceof Error ? error.message : String(error)}`)
   const servers = {
     admin: createAdminServer(
       {
@@ -30,7 +31,12 @@ export async function startControlServers(gateway: Gateway): Promise<ControlServ
         }),
         clusters: () => gateway.active.clusters.describe(),
         listeners: () =>
-          gateway.boundPorts.map(({ gatewayPort, port, stats }) => ({ name: stats.address, address: settings.bindAddress, port, gatewayPort })),
+          gateway.boundPorts.map(({ gatewayPort, port, stats }) => ({
+            name: stats.address,
+            address: settings.bindAddress,
+            port,
+            gatewayPort,
+          })),
         certs: () => gateway.active.credentials.inventory,
         serverInfo: () => ({
           version: VERSION,
@@ -65,7 +71,10 @@ export async function startControlServers(gateway: Gateway): Promise<ControlServ
       bound[name] = { address: wanted.address, port }
     } catch (error) {
       await close()
-      throw new Error(`spec.${name}: cannot listen on ${wanted.address}:${wanted.port}: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
+      throw new Error(
+        `spec.${name}: cannot listen on ${wanted.address}:${wanted.port}: ${error instanceof Error ? error.message : String(error)}`,
+        { cause: error },
+      )
     }
   }
   const { admin, metrics, health } = bound as Record<keyof typeof servers, Endpoint>
@@ -74,7 +83,8 @@ export async function startControlServers(gateway: Gateway): Promise<ControlServ
     metrics,
     health,
     endpoints: [admin, metrics, health],
-    describe: () => Object.fromEntries(Object.entries(bound).map(([name, { address, port }]) => [name, `${address}:${port}`])),
+    describe: () =>
+      Object.fromEntries(Object.entries(bound).map(([name, { address, port }]) => [name, `${address}:${port}`])),
     close,
   }
 }

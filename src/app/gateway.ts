@@ -73,7 +73,8 @@ export class Gateway {
   static async start(options: GatewayOptions): Promise<Gateway> {
     const self: { gateway: Gateway | null } = { gateway: null }
     // Before the first load: a change that comes while we read must not be missed.
-    const watcher = options.watch === false ? null : watchConfiguration([options.configFile], () => void self.gateway?.reload())
+    const watcher =
+      options.watch === false ? null : watchConfiguration([options.configFile], () => void self.gateway?.reload())
     const isSelf = createSelfCheck(() => self.gateway?.boundEndpoints() ?? [])
     const candidate = prepareCandidate({ configFile: options.configFile, active: null, isSelf, now: Date.now() })
     if (candidate.kind !== 'ready') {
@@ -89,7 +90,9 @@ export class Gateway {
       await gateway.#openControl()
     } catch (error) {
       await gateway.destroy()
-      throw error instanceof StartError ? error : new StartError([error instanceof Error ? error.message : String(error)])
+      throw error instanceof StartError
+        ? error
+        : new StartError([error instanceof Error ? error.message : String(error)])
     }
     gateway.#lifecycle.ready()
     watcher?.update(candidate.files)
@@ -198,7 +201,12 @@ export class Gateway {
 
   async #reload(): Promise<ReloadResult> {
     if (this.#lifecycle.draining) return { ok: false, errors: ['draining'] }
-    const candidate = prepareCandidate({ configFile: this.#options.configFile, active: this.#active, isSelf: this.#isSelf, now: Date.now() })
+    const candidate = prepareCandidate({
+      configFile: this.#options.configFile,
+      active: this.#active,
+      isSelf: this.#isSelf,
+      now: Date.now(),
+    })
     // A load that failed knows no credential paths: those of what runs must go on being watched.
     const { inventory } = this.#active.credentials
     this.#watcher?.update([...new Set([...candidate.files, ...inventory.map(({ path }) => path)])])
@@ -213,7 +221,11 @@ export class Gateway {
       }
     }
     this.#lastReload = { successful: true, at: Date.now(), errors: [] }
-    if (candidate.kind === 'ready') this.#log.info('configuration activated', { generation: this.#active.generation, version: this.#active.model.version })
+    if (candidate.kind === 'ready')
+      this.#log.info('configuration activated', {
+        generation: this.#active.generation,
+        version: this.#active.model.version,
+      })
     return { ok: true, errors: [] }
   }
 
@@ -227,7 +239,8 @@ export class Gateway {
   /** Everything that can fail first, then the swap, then letting go of the old. */
   async #activate(next: Snapshot): Promise<void> {
     const previous = this.#active === next ? null : this.#active
-    for (const listener of next.listeners.values()) for (const server of listener.servers) if (server.material !== null) this.#terminator(server)
+    for (const listener of next.listeners.values())
+      for (const server of listener.servers) if (server.material !== null) this.#terminator(server)
     const sink = this.#openSink(next)
     const fresh: BoundPort[] = []
     try {
@@ -259,7 +272,9 @@ export class Gateway {
     try {
       return await bindPort(this.#environment, gatewayPort, address, port)
     } catch (error) {
-      throw new StartError([`Gateway port ${gatewayPort}: cannot listen on ${address}:${port}: ${error instanceof Error ? error.message : String(error)}`])
+      throw new StartError([
+        `Gateway port ${gatewayPort}: cannot listen on ${address}:${port}: ${error instanceof Error ? error.message : String(error)}`,
+      ])
     }
   }
 
@@ -274,7 +289,9 @@ export class Gateway {
   }
 
   #dropTerminators(next: Snapshot): void {
-    const used = new Set([...next.listeners.values()].flatMap((listener) => listener.servers.map((server) => server.tlsKey)))
+    const used = new Set(
+      [...next.listeners.values()].flatMap((listener) => listener.servers.map((server) => server.tlsKey)),
+    )
     for (const [key, terminator] of this.#terminators) {
       if (used.has(key)) continue
       terminator.close()
@@ -285,7 +302,9 @@ export class Gateway {
   #openSink(next: Snapshot): LineSink | null {
     const path = next.settings.mesh.accessLogFile
     if (path === this.#sinkPath) return this.#sink
-    return path === '' ? null : createSink({ path, onError: (error) => this.#log.error(`access log: ${error.message}`) })
+    return path === ''
+      ? null
+      : createSink({ path, onError: (error) => this.#log.error(`access log: ${error.message}`) })
   }
 
   #swapSink(sink: LineSink | null, path: string): void {

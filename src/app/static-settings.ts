@@ -26,5 +26,15 @@ export function changedStaticFields(started: Settings, next: Settings): string[]
 /** `next` with every restart-only field as it was at start. */
 export function keepStaticFields(started: Settings, next: Settings): Settings {
   const { name, namespace, bindAddress, ports, admin, metrics, health } = started
-  return { ...next, name, namespace, bindAddress, ports, admin, metrics, health, http: { ...next.http, engine: started.http.engine } }
+  return {
+    ...next,
+    name,
+    namespace,
+    bindAddress,
+    ports,
+    admin,
+    metrics,
+    health,
+    http: { ...next.http, engine: started.http.engine },
+  }
 }

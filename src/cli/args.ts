@@ -15,19 +15,30 @@ export type Command = {
 
 export const COMMANDS: Readonly<Record<string, Command>> = {
   run: { usage: 'run -f FILE [--log-level LEVEL]', summary: 'start the gateway', main: run },
-  validate: { usage: 'validate -f FILE | DIR… [--strict]', summary: 'check bootstrap and resources; file:line:col for each finding', main: validate },
+  validate: {
+    usage: 'validate -f FILE | DIR… [--strict]',
+    summary: 'check bootstrap and resources; file:line:col for each finding',
+    main: validate,
+  },
   explain: {
-    usage: 'explain -f FILE [--from spiffe://…] [--port 80] [--source-ip IP] [--sni NAME] METHOD URL [-H "name: value"]…',
+    usage:
+      'explain -f FILE [--from spiffe://…] [--port 80] [--source-ip IP] [--sni NAME] METHOD URL [-H "name: value"]…',
     summary: 'the decision and why: every policy, rule and route consulted',
     main: explain,
   },
-  certs: { usage: 'certs init [--trust-domain D] | certs issue --spiffe ID [--dns N]… [--ttl 24h]', summary: 'a development CA in certs/, and SVIDs from it', main: certs },
+  certs: {
+    usage: 'certs init [--trust-domain D] | certs issue --spiffe ID [--dns N]… [--ttl 24h]',
+    summary: 'a development CA in certs/, and SVIDs from it',
+    main: certs,
+  },
   version: { usage: 'version', summary: 'print the version', main: version },
 }
 
 export function helpText(): string {
   const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length))
-  const rows = Object.entries(COMMANDS).map(([name, { usage, summary }]) => `  ${name.padEnd(width)}  ${summary}\n  ${' '.repeat(width)}    sallyport ${usage}`)
+  const rows = Object.entries(COMMANDS).map(
+    ([name, { usage, summary }]) => `  ${name.padEnd(width)}  ${summary}\n  ${' '.repeat(width)}    sallyport ${usage}`,
+  )
   return [
     'Usage: sallyport COMMAND [options]',
     '',

@@ -72,28 +72,38 @@ export async function explain(argv: readonly string[], io: Io): Promise<number> 
   })
   if (values.config === undefined) throw new UsageError('-f FILE is needed')
   if (!['text', 'json'].includes(values.output)) throw new UsageError('-o takes text or json')
-  if (values.claim.length > 0) throw new UsageError('--claim: JWT conditions are not built yet; policies with them are refused at load')
+  if (values.claim.length > 0)
+    throw new UsageError('--claim: JWT conditions are not built yet; policies with them are refused at load')
   const question = readQuestion(positionals, values)
   const loaded = loadConfiguration(values.config, { checkAccessLogFormat })
   if (loaded.model === null) {
-    for (const diagnostic of loaded.diagnostics) if (diagnostic.severity === 'error') io.stderr.write(`${formatDiagnostic(diagnostic)}\n`)
+    for (const diagnostic of loaded.diagnostics)
+      if (diagnostic.severity === 'error') io.stderr.write(`${formatDiagnostic(diagnostic)}\n`)
     return 2
   }
   const explanation = explainRequest(loaded.model, question)
-  io.stdout.write(values.output === 'json' ? `${JSON.stringify(explanation, null, 2)}\n` : renderText(question, explanation))
+  io.stdout.write(
+    values.output === 'json' ? `${JSON.stringify(explanation, null, 2)}\n` : renderText(question, explanation),
+  )
   return explanation.allowed ? 0 : 1
 }
 
-function readQuestion(positionals: readonly string[], values: { from?: string; port: string; 'source-ip': string; sni?: string; header: string[] }): Question {
+function readQuestion(
+  positionals: readonly string[],
+  values: { from?: string; port: string; 'source-ip': string; sni?: string; header: string[] },
+): Question {
   const [method, target] = positionals
-  if (method !== undefined && /^(?:tls|tcp):\/\//.test(method)) throw new UsageError('tunnels (tls://, tcp://) are not built yet: they are refused at run time')
-  if (method === undefined || target === undefined || positionals.length > 2) throw new UsageError('explain needs METHOD and URL')
+  if (method !== undefined && /^(?:tls|tcp):\/\//.test(method))
+    throw new UsageError('tunnels (tls://, tcp://) are not built yet: they are refused at run time')
+  if (method === undefined || target === undefined || positionals.length > 2)
+    throw new UsageError('explain needs METHOD and URL')
   // Taken apart by hand: the URL class would normalise the target before we do.
   const parts = /^https?:\/\/([^/?#]*)(.*)$/i.exec(target)
   if (parts === null) throw new UsageError(`not an http(s) URL: ${target}`)
   const [, authority = '', rest = ''] = parts
   const port = Number(values.port)
-  if (!Number.isInteger(port) || port < 1 || port > 65535) throw new UsageError(`--port takes a Gateway port, 1–65535: ${values.port}`)
+  if (!Number.isInteger(port) || port < 1 || port > 65535)
+    throw new UsageError(`--port takes a Gateway port, 1–65535: ${values.port}`)
   if (isIP(values['source-ip']) === 0) throw new UsageError(`--source-ip: not an IP address: ${values['source-ip']}`)
   const headers = values.header.flatMap((line) => {
     const colon = line.indexOf(':')
@@ -123,15 +133,27 @@ export function explainRequest(model: GatewayModel, question: Question): Explana
   const peer = readPeer(question.from)
   const server = chooseServer(listener.servers, question)
   if (server === null || server.application !== 'http') {
-    return refusedEarly(server === null ? 'no_server_for_sni' : 'protocol_mismatch', server, 'closed before a request is read')
+    return refusedEarly(
+      server === null ? 'no_server_for_sni' : 'protocol_mismatch',
+      server,
+      'closed before a request is read',
+    )
   }
-  if (server.tls?.mode === 'ISTIO_MUTUAL' && peer.kind === 'none') return refusedEarly('no_client_certificate', server, 'closed: this server needs a mesh identity (--from)')
+  if (server.tls?.mode === 'ISTIO_MUTUAL' && peer.kind === 'none')
+    return refusedEarly('no_client_certificate', server, 'closed: this server needs a mesh identity (--from)')
   const downstream = asDownstream(question)
   const sni = server.tls?.mode === 'SIMPLE' ? question.sni : null
   const normal = normaliseRequest(downstream, server.tls === null ? 'http' : 'https', model.settings, sni)
   if ('kind' in normal) {
     const row: RefusalRow = REFUSALS[normal.kind]
-    return { ...EMPTY, server: server.name, status: row.status, reason: row.reason, details: normal.details ?? row.details, conclusion: `refused: ${row.status}, the request is malformed or ambiguous` }
+    return {
+      ...EMPTY,
+      server: server.name,
+      status: row.status,
+      reason: row.reason,
+      details: normal.details ?? row.details,
+      conclusion: `refused: ${row.status}, the request is malformed or ambiguous`,
+    }
   }
   const attributes: HttpRequestAttributes = {
     peer,
@@ -161,19 +183,42 @@ export function explainRequest(model: GatewayModel, question: Question): Explana
     details: denied === null ? (refusal?.details ?? last?.details ?? null) : `address_denied{${denied}}`,
     server: server.name,
     policies: judge.authorizer.explain(attributes),
-    decidedBy: decision.policy === null ? null : `${decision.policy}${decision.source === null ? '' : ` at ${place(decision.source)}`}`,
+    decidedBy:
+      decision.policy === null
+        ? null
+        : `${decision.policy}${decision.source === null ? '' : ` at ${place(decision.source)}`}`,
     virtualHost: virtualHost === null ? null : { host: virtualHost.model.host, source: virtualHost.model.source },
     grant: grant === null ? null : { name: grant.model.name, source: grant.model.source },
-    routes: (virtualHost?.explainMatch(normal.http, grant) ?? []).map(({ route, matched, why }) => ({ matched, why, source: route.source })),
+    routes: (virtualHost?.explainMatch(normal.http, grant) ?? []).map(({ route, matched, why }) => ({
+      matched,
+      why,
+      source: route.source,
+    })),
     routeName: judgement.routeName,
     cluster: judgement.clusterName,
     upstream: clusterModel === null ? null : describeUpstream(model, clusterModel.name),
-    conclusion: last === null ? `allowed: ${normal.http.method} ${normal.http.authority.text}${targetText(normal.http)}` : `refused: ${last.status} ${last.reason ?? last.details}`,
+    conclusion:
+      last === null
+        ? `allowed: ${normal.http.method} ${normal.http.authority.text}${targetText(normal.http)}`
+        : `refused: ${last.status} ${last.reason ?? last.details}`,
   }
 }
 
 const EMPTY: Explanation = {
-  allowed: false, status: null, reason: null, details: null, server: null, policies: [], decidedBy: null, virtualHost: null, grant: null, routes: [], routeName: null, cluster: null, upstream: null, conclusion: '',
+  allowed: false,
+  status: null,
+  reason: null,
+  details: null,
+  server: null,
+  policies: [],
+  decidedBy: null,
+  virtualHost: null,
+  grant: null,
+  routes: [],
+  routeName: null,
+  cluster: null,
+  upstream: null,
+  conclusion: '',
 }
 
 function refusedEarly(reason: string, server: ServerModel | null, conclusion: string): Explanation {
@@ -184,13 +229,24 @@ function readPeer(from: string | null): Peer {
   if (from === null) return NO_PEER
   const parsed = parseSpiffeId(from)
   if ('error' in parsed) throw new UsageError(`--from: ${parsed.error}`)
-  const certificate = { sha256: '', subject: '', issuer: '', serial: '', uriSans: [parsed.id.uri], dnsSans: [], notBefore: 0, notAfter: 0 }
+  const certificate = {
+    sha256: '',
+    subject: '',
+    issuer: '',
+    serial: '',
+    uriSans: [parsed.id.uri],
+    dnsSans: [],
+    notBefore: 0,
+    notAfter: 0,
+  }
   return { kind: 'spiffe', id: parsed.id, certificate }
 }
 
 /** As the listener chooses: a caller with an identity comes over mTLS; --sni, else what a sidecar sends by default. */
 function chooseServer(servers: readonly ServerModel[], question: Question): ServerModel | null {
-  const tls = servers.filter((server) => server.tls !== null && (question.from === null || server.tls.mode !== 'PASSTHROUGH'))
+  const tls = servers.filter(
+    (server) => server.tls !== null && (question.from === null || server.tls.mode !== 'PASSTHROUGH'),
+  )
   const index = indexHosts(tls.flatMap((server) => server.sniHosts.map((host) => [host, server] as const)))
   const found = index.find(question.sni ?? 'outbound_.0_._.gateway')
   const plaintext = servers.find((server) => server.tls === null) ?? null
@@ -232,8 +288,14 @@ function deniedAddress(model: GatewayModel, cluster: string): string | null {
 function describeUpstream(model: GatewayModel, cluster: string): string | null {
   const found = model.clusters.find(({ name }) => name === cluster)
   if (found === undefined) return null
-  const tls = found.tls === null ? 'plaintext' : `TLS ${found.tls.mode}, SNI ${found.tls.sni ?? found.host}${found.tls.insecureSkipVerify ? ', NOT VERIFIED' : ''}`
-  const where = found.discovery === 'dynamic' ? `the requested name, port ${found.dynamicPort}` : found.endpoints.map(({ address, port }) => `${address}:${port}`).join(', ')
+  const tls =
+    found.tls === null
+      ? 'plaintext'
+      : `TLS ${found.tls.mode}, SNI ${found.tls.sni ?? found.host}${found.tls.insecureSkipVerify ? ', NOT VERIFIED' : ''}`
+  const where =
+    found.discovery === 'dynamic'
+      ? `the requested name, port ${found.dynamicPort}`
+      : found.endpoints.map(({ address, port }) => `${address}:${port}`).join(', ')
   return `${found.discovery}: ${where} (${tls}); ${place(found.source)}`
 }
 
@@ -242,17 +304,27 @@ function place({ file, line, col }: SourceRef): string {
 }
 
 function renderText(question: Question, explanation: Explanation): string {
-  const lines = [`${question.method} ${question.url} from ${question.from ?? 'a caller without identity'} on Gateway port ${question.port}`]
+  const lines = [
+    `${question.method} ${question.url} from ${question.from ?? 'a caller without identity'} on Gateway port ${question.port}`,
+  ]
   lines.push(`  server: ${explanation.server ?? 'none'}`)
   if (explanation.policies.length === 0) lines.push('  policies: none applies to this gateway')
   for (const policy of explanation.policies) {
-    lines.push(`  policy ${policy.policy} ${policy.action}${policy.dryRun ? ' (dry-run)' : ''}  ${place(policy.source)}`)
-    for (const rule of policy.rules) lines.push(`    rule[${rule.index}] ${rule.matched ? 'MATCHES' : 'no match'}  ${place(rule.source)}\n      ${rule.why}`)
+    lines.push(
+      `  policy ${policy.policy} ${policy.action}${policy.dryRun ? ' (dry-run)' : ''}  ${place(policy.source)}`,
+    )
+    for (const rule of policy.rules)
+      lines.push(
+        `    rule[${rule.index}] ${rule.matched ? 'MATCHES' : 'no match'}  ${place(rule.source)}\n      ${rule.why}`,
+      )
   }
   if (explanation.decidedBy !== null) lines.push(`  decided by: ${explanation.decidedBy}`)
-  if (explanation.virtualHost !== null) lines.push(`  host: ${explanation.virtualHost.host}  ${place(explanation.virtualHost.source)}`)
-  if (explanation.grant !== null) lines.push(`  egress policy: ${explanation.grant.name}  ${place(explanation.grant.source)}`)
-  for (const route of explanation.routes) lines.push(`  route ${route.matched ? 'MATCHES' : 'no match'}  ${place(route.source)}\n      ${route.why}`)
+  if (explanation.virtualHost !== null)
+    lines.push(`  host: ${explanation.virtualHost.host}  ${place(explanation.virtualHost.source)}`)
+  if (explanation.grant !== null)
+    lines.push(`  egress policy: ${explanation.grant.name}  ${place(explanation.grant.source)}`)
+  for (const route of explanation.routes)
+    lines.push(`  route ${route.matched ? 'MATCHES' : 'no match'}  ${place(route.source)}\n      ${route.why}`)
   if (explanation.cluster !== null) lines.push(`  cluster: ${explanation.cluster}`)
   if (explanation.upstream !== null) lines.push(`  upstream: ${explanation.upstream}`)
   lines.push(`  → ${explanation.conclusion}${explanation.details === null ? '' : ` [${explanation.details}]`}`)

@@ -12,7 +12,8 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
     allowPositionals: true,
     options: { config: { type: 'string', short: 'f' }, 'log-level': { type: 'string', default: 'info' } },
   })
-  if (values.config === undefined || positionals.length > 0) throw new UsageError('run needs exactly one bootstrap file: sallyport run -f gateway.yaml')
+  if (values.config === undefined || positionals.length > 0)
+    throw new UsageError('run needs exactly one bootstrap file: sallyport run -f gateway.yaml')
   const level = parseLogLevel(values['log-level'])
   if (level === null) throw new UsageError(`--log-level takes one of ${Object.keys(LOG_LEVELS).join(', ')}`)
   const sink = createSink({ path: '/dev/stderr' })
@@ -20,7 +21,11 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
   try {
     const gateway = await Gateway.start({ configFile: values.config, log })
     const ports = Object.fromEntries(gateway.boundPorts.map(({ gatewayPort, port }) => [gatewayPort, port]))
-    log.info('gateway ready', { ports, control: gateway.control?.describe() ?? null, generation: gateway.active.generation })
+    log.info('gateway ready', {
+      ports,
+      control: gateway.control?.describe() ?? null,
+      generation: gateway.active.generation,
+    })
     return await untilStopped(gateway)
   } catch (error) {
     if (!(error instanceof StartError)) throw error

@@ -24,9 +24,38 @@ for (const [text, host, port] of ACCEPTED) {
 }
 
 const REFUSED = [
-  '', '.', 'evil.com:', 'evil.com:080', 'evil.com:0', 'evil.com:65536', 'evil.com:8 0', 'user@evil.com', 'evil.com#x', 'evil.com/',
-  'evil.com\t', ' evil.com', 'evil.com,other', 'evil..com', 'evil.com..', '-a.com', 'bücher.de', 'ｅvil.com', 'a%2eb', '2130706433', '0x7f.1',
-  '0177.0.0.1', '127.1', '127.0.0.1.', '[::1', '[::1]x', '[::1]:', '[0:0:0:0:0:0:0:1]', '[::FFFF:127.0.0.1]', '[fe80::1%eth0]', '::1', '[v1.a]',
+  '',
+  '.',
+  'evil.com:',
+  'evil.com:080',
+  'evil.com:0',
+  'evil.com:65536',
+  'evil.com:8 0',
+  'user@evil.com',
+  'evil.com#x',
+  'evil.com/',
+  'evil.com\t',
+  ' evil.com',
+  'evil.com,other',
+  'evil..com',
+  'evil.com..',
+  '-a.com',
+  'bücher.de',
+  'ｅvil.com',
+  'a%2eb',
+  '2130706433',
+  '0x7f.1',
+  '0177.0.0.1',
+  '127.1',
+  '127.0.0.1.',
+  '[::1',
+  '[::1]x',
+  '[::1]:',
+  '[0:0:0:0:0:0:0:1]',
+  '[::FFFF:127.0.0.1]',
+  '[fe80::1%eth0]',
+  '::1',
+  '[v1.a]',
   `${'a'.repeat(64)}.com`,
 ] as const
 for (const text of REFUSED) {
@@ -42,10 +71,16 @@ test('SNI: names only', () => {
 test('the canonical text is a fixpoint, and nothing throws', () => {
   const char = fc.constantFrom('a', 'B', '.', ':', '-', '1', '0', '[', ']', 'x', '@', '_', '%')
   fc.assert(
-    fc.property(fc.oneof(fc.string(), fc.array(char).map((c) => c.join(''))), (text) => {
-      const parsed = parseAuthority(text)
-      if (parsed !== null) assert.deepEqual(parseAuthority(parsed.text), parsed)
-    }),
+    fc.property(
+      fc.oneof(
+        fc.string(),
+        fc.array(char).map((c) => c.join('')),
+      ),
+      (text) => {
+        const parsed = parseAuthority(text)
+        if (parsed !== null) assert.deepEqual(parseAuthority(parsed.text), parsed)
+      },
+    ),
     { numRuns: 3000 },
   )
 })

@@ -25,19 +25,44 @@ export function isHopByHop(name: string): boolean {
 
 /** Trace context of the common systems; stays by default, goes with `tracing.propagate: false`. */
 const TRACE: ReadonlySet<string> = new Set([
-  'traceparent', 'tracestate', 'baggage', 'b3', 'x-b3-traceid', 'x-b3-spanid', 'x-b3-parentspanid', 'x-b3-sampled', 'x-b3-flags',
-  'x-ot-span-context', 'grpc-trace-bin', 'x-cloud-trace-context', 'x-datadog-trace-id', 'x-datadog-parent-id', 'x-datadog-sampling-priority', 'sw8',
+  'traceparent',
+  'tracestate',
+  'baggage',
+  'b3',
+  'x-b3-traceid',
+  'x-b3-spanid',
+  'x-b3-parentspanid',
+  'x-b3-sampled',
+  'x-b3-flags',
+  'x-ot-span-context',
+  'grpc-trace-bin',
+  'x-cloud-trace-context',
+  'x-datadog-trace-id',
+  'x-datadog-parent-id',
+  'x-datadog-sampling-priority',
+  'sw8',
 ])
 
 /** Fields of the mesh and of other proxies: never leave for a MESH_EXTERNAL destination, and callers cannot steer us with them. */
 export function isMeshHeader(name: string): boolean {
-  return name.startsWith('x-envoy-') || name.startsWith('x-forwarded-') || name === 'forwarded' || name.startsWith('x-sallyport-')
+  return (
+    name.startsWith('x-envoy-') ||
+    name.startsWith('x-forwarded-') ||
+    name === 'forwarded' ||
+    name.startsWith('x-sallyport-')
+  )
 }
 
 /** RFC 9110 §5.6.2 token. */
 const TOKEN = /^[!#$%&'*+.^_`|~0-9a-z-]+$/
 /** Fields that `Connection` may not name: dropping them would change meaning or framing (Envoy refuses the same). */
-const NOT_NOMINABLE: ReadonlySet<string> = new Set(['host', 'content-length', 'transfer-encoding', 'authorization', 'cookie'])
+const NOT_NOMINABLE: ReadonlySet<string> = new Set([
+  'host',
+  'content-length',
+  'transfer-encoding',
+  'authorization',
+  'cookie',
+])
 
 /**
  * Names that `Connection` lists, lower case; null: refuse with 400 (ten or more names, a pseudo or forwarding field,
@@ -93,7 +118,14 @@ export function outgoingHeaders(headers: HeaderList, rules: OutgoingRules): stri
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string
     const value = headers[i + 1] as string
-    if (name === 'host' || name === 'x-request-id' || HOP_BY_HOP.has(name) || isMeshHeader(name) || rules.nominated.has(name)) continue
+    if (
+      name === 'host' ||
+      name === 'x-request-id' ||
+      HOP_BY_HOP.has(name) ||
+      isMeshHeader(name) ||
+      rules.nominated.has(name)
+    )
+      continue
     if (!rules.propagateTrace && TRACE.has(name)) continue
     if (name === 'cookie') {
       // HTTP/2 may split cookies into several fields; HTTP/1.1 wants one (RFC 9113 §8.2.3).
@@ -115,7 +147,8 @@ export function returnedHeaders(headers: HeaderList): string[] {
   const out: string[] = []
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string
-    if (name === 'server' || HOP_BY_HOP.has(name) || name.startsWith('x-envoy-') || name.startsWith('x-sallyport-')) continue
+    if (name === 'server' || HOP_BY_HOP.has(name) || name.startsWith('x-envoy-') || name.startsWith('x-sallyport-'))
+      continue
     out.push(name, headers[i + 1] as string)
   }
   return out

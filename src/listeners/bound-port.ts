@@ -15,7 +15,12 @@ export type BoundPort = {
 }
 
 /** Binds. @throws the system's error when the port cannot be bound */
-export async function bindPort(environment: Environment, gatewayPort: number, address: string, port: number): Promise<BoundPort> {
+export async function bindPort(
+  environment: Environment,
+  gatewayPort: number,
+  address: string,
+  port: number,
+): Promise<BoundPort> {
   let stats: ListenerStats | null = null
   const server: Server = createServer({ pauseOnConnect: false, noDelay: true }, (socket) => {
     if (stats === null) return void socket.destroy()

@@ -10,12 +10,18 @@ import { readClientHello } from './client-hello.ts'
 async function capture(options: tls.ConnectionOptions): Promise<Buffer> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
-  const client = tls.connect({ host: '127.0.0.1', port: (server.address() as AddressInfo).port, rejectUnauthorized: false, ...options })
+  const client = tls.connect({
+    host: '127.0.0.1',
+    port: (server.address() as AddressInfo).port,
+    rejectUnauthorized: false,
+    ...options,
+  })
   client.on('error', () => {})
   const [socket] = (await once(server, 'connection')) as [import('node:net').Socket]
   socket.on('error', () => {})
   let bytes = Buffer.alloc(0)
-  while (readClientHello(bytes).kind === 'incomplete') bytes = Buffer.concat([bytes, ((await once(socket, 'data')) as [Buffer])[0]])
+  while (readClientHello(bytes).kind === 'incomplete')
+    bytes = Buffer.concat([bytes, ((await once(socket, 'data')) as [Buffer])[0]])
   client.destroy()
   socket.destroy()
   server.close()
@@ -25,8 +31,13 @@ async function capture(options: tls.ConnectionOptions): Promise<Buffer> {
 test('SNI and ALPN of a real hello; every prefix is incomplete', async () => {
   const bytes = await capture({ servername: 'Edition.CNN.com', ALPNProtocols: ['istio-peer-exchange', 'istio'] })
   assert.ok(bytes.length > 1460, 'a hello of today does not fit one segment')
-  assert.deepEqual(readClientHello(bytes), { kind: 'found', sni: 'edition.cnn.com', alpn: ['istio-peer-exchange', 'istio'] })
-  for (let cut = 0; cut < bytes.length; cut++) assert.equal(readClientHello(bytes.subarray(0, cut)).kind, 'incomplete', `prefix of ${cut}`)
+  assert.deepEqual(readClientHello(bytes), {
+    kind: 'found',
+    sni: 'edition.cnn.com',
+    alpn: ['istio-peer-exchange', 'istio'],
+  })
+  for (let cut = 0; cut < bytes.length; cut++)
+    assert.equal(readClientHello(bytes.subarray(0, cut)).kind, 'incomplete', `prefix of ${cut}`)
 })
 
 test('no SNI, no ALPN', async () => {

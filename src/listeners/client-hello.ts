@@ -6,7 +6,11 @@
 import { canonicalSni } from '../core/authority.ts'
 
 export type ClientHello =
-  | { readonly kind: 'found'; /** canonical; null: none sent */ readonly sni: string | null; readonly alpn: readonly string[] }
+  | {
+      readonly kind: 'found' /** canonical; null: none sent */
+      readonly sni: string | null
+      readonly alpn: readonly string[]
+    }
   | { readonly kind: 'incomplete' }
   | { readonly kind: 'invalid'; readonly why: string }
 
@@ -72,7 +76,8 @@ class Cursor {
 function readBody(body: Buffer): ClientHello {
   const hello = new Cursor(body)
   if (hello.take(34) === null) return invalid('truncated ClientHello')
-  if (hello.vector(1) === null || hello.vector(2) === null || hello.vector(1) === null) return invalid('truncated ClientHello')
+  if (hello.vector(1) === null || hello.vector(2) === null || hello.vector(1) === null)
+    return invalid('truncated ClientHello')
   if (hello.left === 0) return { kind: 'found', sni: null, alpn: [] }
   const block = hello.vector(2)
   if (block === null || hello.left !== 0) return invalid('malformed extensions')

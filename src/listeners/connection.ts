@@ -27,10 +27,18 @@ let lastId = 0
 /** HTTP/1.1 sockets handed to the shared server, so that its callbacks find their connection again. */
 export const httpConnections = new WeakMap<Socket, HttpConnection>()
 
-type First = { readonly kind: 'tls'; readonly hello: Extract<ClientHello, { kind: 'found' }> } | { readonly kind: 'broken'; readonly why: string } | { readonly kind: 'plain'; readonly h2: boolean }
+type First =
+  | { readonly kind: 'tls'; readonly hello: Extract<ClientHello, { kind: 'found' }> }
+  | { readonly kind: 'broken'; readonly why: string }
+  | { readonly kind: 'plain'; readonly h2: boolean }
 
 /** Takes over an accepted socket. Never throws; the socket always has an error listener. */
-export function acceptConnection(environment: Environment, stats: ListenerStats, gatewayPort: number, raw: Socket): void {
+export function acceptConnection(
+  environment: Environment,
+  stats: ListenerStats,
+  gatewayPort: number,
+  raw: Socket,
+): void {
   const accepted = new Accepted(environment, stats, gatewayPort, raw)
   accepted.begin()
 }
@@ -69,7 +77,10 @@ class Accepted {
     raw.setNoDelay(true)
     this.#stats.downstream_cx_total += 1
     this.#stats.downstream_cx_active += 1
-    const open: OpenConnection = { drain: () => (this.#settled ? undefined : raw.destroy()), destroy: () => raw.destroy() }
+    const open: OpenConnection = {
+      drain: () => (this.#settled ? undefined : raw.destroy()),
+      destroy: () => raw.destroy(),
+    }
     this.#environment.connections.add(open)
     raw.once('close', () => {
       this.#stats.downstream_cx_active -= 1
@@ -82,7 +93,12 @@ class Accepted {
       if (outcome.kind !== 'decided') {
         if (outcome.kind === 'timeout') this.#stats.downstream_pre_cx_timeout += 1
         if (outcome.bytes === 0) return void raw.destroy()
-        if (outcome.kind === 'closed') return this.#end(this.#environment.draining() ? 'draining' : null, 'DC', 'closed before a ClientHello or request')
+        if (outcome.kind === 'closed')
+          return this.#end(
+            this.#environment.draining() ? 'draining' : null,
+            'DC',
+            'closed before a ClientHello or request',
+          )
         return this.#end('protocol_mismatch', 'NR', `no ClientHello and no request: ${outcome.kind}`)
       }
       const first = outcome.value
@@ -96,13 +112,17 @@ class Accepted {
 
   #tls(hello: Extract<ClientHello, { kind: 'found' }>): void {
     const listener = this.#environment.active().listeners.get(this.#gatewayPort)
-    const mesh = hello.alpn.some((protocol) => protocol.startsWith('istio')) || hello.sni?.startsWith('outbound_') === true
+    const mesh =
+      hello.alpn.some((protocol) => protocol.startsWith('istio')) || hello.sni?.startsWith('outbound_') === true
     const server = listener?.select(hello.sni, mesh) ?? null
     this.#connection = { ...this.#connection, tls: { sni: hello.sni, alpn: null, version: '', cipher: '' } }
     if (server === null) {
       this.#stats.no_filter_chain_match += 1
       const port = `Gateway port ${this.#gatewayPort}`
-      this.#environment.warn(`no server on ${port} claims SNI ${hello.sni ?? '(none)'}: add it, or '*', to the hosts of a Gateway server on that port`, { sni: hello.sni })
+      this.#environment.warn(
+        `no server on ${port} claims SNI ${hello.sni ?? '(none)'}: add it, or '*', to the hosts of a Gateway server on that port`,
+        { sni: hello.sni },
+      )
       return this.#end(hello.sni === null ? 'no_sni' : 'no_server_for_sni', 'NR', 'filter_chain_not_found')
     }
     if (server.material === null) return this.#end('protocol_mismatch', 'NR', 'TLS passthrough is not built yet')
@@ -127,19 +147,36 @@ class Accepted {
       }
       peer = verdict.peer
     }
-    this.#connection = { ...this.#connection, peer, tls: { sni, alpn, version: socket.getProtocol() ?? '', cipher: socket.getCipher()?.name ?? '' } }
-    if (server.model.application !== 'http') return this.#end('protocol_mismatch', 'NR', 'tunnels are not built yet', socket)
+    this.#connection = {
+      ...this.#connection,
+      peer,
+      tls: { sni, alpn, version: socket.getProtocol() ?? '', cipher: socket.getCipher()?.name ?? '' },
+    }
+    if (server.model.application !== 'http')
+      return this.#end('protocol_mismatch', 'NR', 'tunnels are not built yet', socket)
     if (alpn === 'h2') return this.#http(socket, server, { sni, mesh, socket }, true)
     if (alpn === 'http/1.1') return this.#http(socket, server, { sni, mesh, socket }, false)
     // Sidecars that negotiated `istio` or nothing may speak either version, or wrap the application's own TLS.
     sniff<'h1' | 'h2' | 'tls'>(socket, FIRST_BYTES_MS, H2_PREFACE.length, innerLayer, (outcome) => {
-      if (outcome.kind !== 'decided') return this.#end(outcome.kind === 'timeout' ? 'protocol_mismatch' : null, 'DC', `no request: ${outcome.kind}`, socket)
-      if (outcome.value === 'tls') return this.#end('protocol_mismatch', 'DPE', 'TLS inside mTLS on an HTTP server', socket)
+      if (outcome.kind !== 'decided')
+        return this.#end(
+          outcome.kind === 'timeout' ? 'protocol_mismatch' : null,
+          'DC',
+          `no request: ${outcome.kind}`,
+          socket,
+        )
+      if (outcome.value === 'tls')
+        return this.#end('protocol_mismatch', 'DPE', 'TLS inside mTLS on an HTTP server', socket)
       this.#http(socket, server, { sni, mesh, socket }, outcome.value === 'h2')
     })
   }
 
-  #http(socket: Socket, server: ServerPlan, tls: { readonly sni: string | null; readonly mesh: boolean; readonly socket: TLSSocket } | null, h2: boolean): void {
+  #http(
+    socket: Socket,
+    server: ServerPlan,
+    tls: { readonly sni: string | null; readonly mesh: boolean; readonly socket: TLSSocket } | null,
+    h2: boolean,
+  ): void {
     this.#settled = true
     const environment = this.#environment
     const http: HttpConnection = {

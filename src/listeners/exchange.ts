@@ -24,7 +24,11 @@ import { type Normalised, normaliseRequest } from './normalise.ts'
 import { refusalRow, renderRefusal, SERVER } from './reply.ts'
 
 /** Starts judging and carrying a request. null: the connection is doomed, nothing on it is a request any more. */
-export function startExchange(environment: Environment, http: HttpConnection, downstream: Downstream): DownstreamEvents | null {
+export function startExchange(
+  environment: Environment,
+  http: HttpConnection,
+  downstream: Downstream,
+): DownstreamEvents | null {
   if (http.poisoned) return null
   const exchange = new Exchange(environment, http, downstream)
   http.exchanges.add(exchange)
@@ -62,7 +66,12 @@ export class Exchange implements DownstreamEvents {
     if (server === null) return
     const { tls } = server.model
     const compared = tls?.mode === 'SIMPLE' ? (this.#http.tls?.sni ?? null) : null
-    const normal = normaliseRequest(this.#downstream, tls === null ? 'http' : 'https', this.#snapshot.settings, compared)
+    const normal = normaliseRequest(
+      this.#downstream,
+      tls === null ? 'http' : 'https',
+      this.#snapshot.settings,
+      compared,
+    )
     if ('kind' in normal) return this.#refuse(normal)
     const attributes = this.#attributes(normal)
     this.#record.path = targetText(normal.http)
@@ -87,7 +96,11 @@ export class Exchange implements DownstreamEvents {
     const forwarded = headerValue(headers, 'x-forwarded-for')
     const { remoteAddress } = this.#http.connection
     record.xForwardedFor = forwarded === null ? remoteAddress : `${forwarded},${remoteAddress}`
-    record.traceId = headerValue(headers, 'traceparent')?.split('-')[1] ?? headerValue(headers, 'x-b3-traceid') ?? headerValue(headers, 'b3')?.split('-')[0] ?? null
+    record.traceId =
+      headerValue(headers, 'traceparent')?.split('-')[1] ??
+      headerValue(headers, 'x-b3-traceid') ??
+      headerValue(headers, 'b3')?.split('-')[0] ??
+      null
     const { body } = this.#downstream
     if (body === null) record.requestDurationMs = 0
     else body.once('end', () => (record.requestDurationMs = Math.round(performance.now() - this.#startedAt)))
@@ -181,7 +194,9 @@ export class Exchange implements DownstreamEvents {
   #forward(cluster: UpstreamCluster, request: OutgoingRequest, timeoutMs: number | null): void {
     const record = this.#record
     // Counting must not set the body flowing: it waits for its upstream.
-    request.body?.once('resume', () => request.body?.on('data', (chunk: Buffer) => (record.bytesReceived += chunk.length)))
+    request.body?.once('resume', () =>
+      request.body?.on('data', (chunk: Buffer) => (record.bytesReceived += chunk.length)),
+    )
     this.#sentAt = performance.now()
     this.#handle = this.#environment.forwarder.send(cluster, request, {
       onConnected: (upstream) => {

@@ -41,18 +41,21 @@ export function createHttp1Server(limits: Settings['http'], handlers: Http1Handl
   server.maxRequestsPerSocket = 0
   server.timeout = 0
 
-  const onRequest = (expectsContinue: boolean, expectsOther: boolean) => (request: IncomingMessage, response: ServerResponse) => {
-    const downstream = new Http1Downstream(request, response, expectsContinue, expectsOther)
-    const events = handlers.request(request.socket, downstream)
-    if (events === null) return
-    response.once('close', () => events.onClose(response.writableFinished))
-    request.on('error', () => {})
-    response.on('error', () => {})
-  }
+  const onRequest =
+    (expectsContinue: boolean, expectsOther: boolean) => (request: IncomingMessage, response: ServerResponse) => {
+      const downstream = new Http1Downstream(request, response, expectsContinue, expectsOther)
+      const events = handlers.request(request.socket, downstream)
+      if (events === null) return
+      response.once('close', () => events.onClose(response.writableFinished))
+      request.on('error', () => {})
+      response.on('error', () => {})
+    }
   server.on('request', onRequest(false, false))
   server.on('checkContinue', onRequest(true, false))
   server.on('checkExpectation', onRequest(false, true))
-  server.on('connect', (_request: IncomingMessage, socket: Socket) => handlers.malformed(socket, 'connect_refused', 'CONNECT'))
+  server.on('connect', (_request: IncomingMessage, socket: Socket) =>
+    handlers.malformed(socket, 'connect_refused', 'CONNECT'),
+  )
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     const code = error.code ?? 'unknown'
     handlers.malformed(socket, refusalOf(code), code)
@@ -103,7 +106,7 @@ class Http1Downstream implements Downstream {
     this.expectsContinue = expectsContinue
     this.expectsOther = expectsOther
     const raw = request.rawHeaders
-    const headers = new Array<string>(raw.length)
+    const headers = Array.from<string>({ length: raw.length })
     const authorities: string[] = []
     let hasBody = false
     for (let i = 0; i < raw.length; i += 2) {

@@ -25,14 +25,24 @@ export function serveHttp2(socket: Duplex, limits: Settings['http'], handlers: H
     maxSessionRejectedStreams: 100,
     maxOutstandingPings: 10,
     maxSettings: 32,
-    settings: { maxConcurrentStreams: MAX_STREAMS, initialWindowSize: STREAM_WINDOW, maxHeaderListSize: limits.maxHeaderBytes, enablePush: false },
+    settings: {
+      maxConcurrentStreams: MAX_STREAMS,
+      initialWindowSize: STREAM_WINDOW,
+      maxHeaderListSize: limits.maxHeaderBytes,
+      enablePush: false,
+    },
   })
   let streams = 0
   session.setTimeout(limits.idleTimeoutMs, () => session.close())
   session.on('stream', (stream: ServerHttp2Stream, headers, flags: number, raw: string[]) => {
     streams += 1
     stream.on('error', () => {})
-    const downstream = new Http2Downstream(stream, raw, (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0, headers[':method'] ?? '')
+    const downstream = new Http2Downstream(
+      stream,
+      raw,
+      (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0,
+      headers[':method'] ?? '',
+    )
     const events = handlers.request(downstream)
     if (events === null) return
     stream.once('close', () => events.onClose(downstream.complete))

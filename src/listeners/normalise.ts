@@ -16,13 +16,19 @@ export type Normalised = { readonly http: HttpAttributes; readonly nominated: Re
 const METHOD = /^[A-Z]+(?:-[A-Z]+)*$/
 
 /** @param sni of the connection, compared with Host on SIMPLE servers only (contract §4, Names); null: not to be compared */
-export function normaliseRequest(downstream: Downstream, scheme: 'http' | 'https', settings: Settings, sni: string | null): Normalised | Refusal {
+export function normaliseRequest(
+  downstream: Downstream,
+  scheme: 'http' | 'https',
+  settings: Settings,
+  sni: string | null,
+): Normalised | Refusal {
   if (downstream.protocol === 'HTTP/1.0') return { kind: 'http10' }
   const { method, headers } = downstream
   if (!METHOD.test(method)) return { kind: 'bad_request', details: 'invalid_method' }
   if (method === 'TRACE' || method === 'TRACK') return { kind: 'method_refused' }
   if (method === 'CONNECT') return { kind: 'connect_refused' }
-  if (headers.length / 2 > settings.http.maxHeaders) return { kind: 'headers_too_large', details: 'request_headers_too_large' }
+  if (headers.length / 2 > settings.http.maxHeaders)
+    return { kind: 'headers_too_large', details: 'request_headers_too_large' }
   if (!fieldsAreCarriable(headers)) return { kind: 'bad_headers' }
   const framing = checkFraming(headers)
   if (framing !== null) return framing
@@ -66,7 +72,8 @@ function readTarget(
   if (authority === null) return { kind: 'bad_authority' }
   if (authorities.length > 1) {
     // HTTP/1.1: one Host, even if the second says the same. HTTP/2: `host` beside `:authority` only if it agrees.
-    const agrees = downstream.protocol === 'HTTP/2' && authorities.every((text) => parseAuthority(text)?.text === authority.text)
+    const agrees =
+      downstream.protocol === 'HTTP/2' && authorities.every((text) => parseAuthority(text)?.text === authority.text)
     if (!agrees || authorities.length > 2) return { kind: 'bad_authority', details: 'conflicting_authorities' }
   }
   let raw = downstream.target

@@ -13,7 +13,16 @@ export type LocalReply = {
 }
 
 /** HTTP status → gRPC status of a local reply (Envoy Grpc::Utility::httpToGrpcStatus). */
-const GRPC_STATUS: Readonly<Record<number, number>> = { 400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14 }
+const GRPC_STATUS: Readonly<Record<number, number>> = {
+  400: 13,
+  401: 16,
+  403: 7,
+  404: 12,
+  429: 14,
+  502: 14,
+  503: 14,
+  504: 14,
+}
 
 /** The row of a refusal, as the general type (rows differ in their literal types). */
 export function refusalRow(refusal: Refusal): RefusalRow {
@@ -30,15 +39,40 @@ export function renderRefusal(refusal: Refusal, isGrpc: boolean): LocalReply {
   if (isGrpc) {
     const grpcStatus = GRPC_STATUS[row.status] ?? 2
     const message = body === '' ? [] : ['grpc-message', encodeGrpcMessage(body)]
-    return { status: 200, headers: ['content-type', 'application/grpc', 'grpc-status', String(grpcStatus), ...message, ...own, 'server', SERVER], body: '', close, grpcStatus }
+    return {
+      status: 200,
+      headers: [
+        'content-type',
+        'application/grpc',
+        'grpc-status',
+        String(grpcStatus),
+        ...message,
+        ...own,
+        'server',
+        SERVER,
+      ],
+      body: '',
+      close,
+      grpcStatus,
+    }
   }
   const type = body === '' ? [] : ['content-type', 'text/plain']
-  return { status: row.status, headers: ['content-length', String(Buffer.byteLength(body)), ...type, ...own, 'server', SERVER], body, close, grpcStatus: null }
+  return {
+    status: row.status,
+    headers: ['content-length', String(Buffer.byteLength(body)), ...type, ...own, 'server', SERVER],
+    body,
+    close,
+    grpcStatus: null,
+  }
 }
 
 /** Percent-encoding of gRPC status messages (gRPC over HTTP/2, Status-Message). */
 function encodeGrpcMessage(text: string): string {
   let out = ''
-  for (const byte of Buffer.from(text)) out += byte < 0x20 || byte > 0x7e || byte === 0x25 ? `%${byte.toString(16).toUpperCase().padStart(2, '0')}` : String.fromCharCode(byte)
+  for (const byte of Buffer.from(text))
+    out +=
+      byte < 0x20 || byte > 0x7e || byte === 0x25
+        ? `%${byte.toString(16).toUpperCase().padStart(2, '0')}`
+        : String.fromCharCode(byte)
   return out
 }

@@ -1,7 +1,9 @@
 /** Peeks at the first bytes of a stream within a time and size limit, and gives every byte back. */
 import type { Duplex } from 'node:stream'
 
-export type SniffOutcome<T> = { readonly kind: 'decided'; readonly value: T } | { readonly kind: 'timeout' | 'closed' | 'too-large'; readonly bytes: number }
+export type SniffOutcome<T> =
+  | { readonly kind: 'decided'; readonly value: T }
+  | { readonly kind: 'timeout' | 'closed' | 'too-large'; readonly bytes: number }
 
 /**
  * Reads until `decide` answers something other than null, then unshifts all bytes and calls `done`, once.
@@ -9,7 +11,13 @@ export type SniffOutcome<T> = { readonly kind: 'decided'; readonly value: T } | 
  * @param timeoutMs how long to wait for a decision
  * @param maxBytes more than this without a decision is `too-large`
  */
-export function sniff<T>(socket: Duplex, timeoutMs: number, maxBytes: number, decide: (bytes: Buffer) => T | null, done: (outcome: SniffOutcome<T>) => void): void {
+export function sniff<T>(
+  socket: Duplex,
+  timeoutMs: number,
+  maxBytes: number,
+  decide: (bytes: Buffer) => T | null,
+  done: (outcome: SniffOutcome<T>) => void,
+): void {
   const chunks: Buffer[] = []
   let length = 0
   const finish = (outcome: SniffOutcome<T>) => {
@@ -17,7 +25,8 @@ export function sniff<T>(socket: Duplex, timeoutMs: number, maxBytes: number, de
     socket.off('readable', onReadable)
     socket.off('close', onClosed)
     socket.off('end', onClosed)
-    if (length > 0 && !socket.destroyed) socket.unshift(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks))
+    if (length > 0 && !socket.destroyed)
+      socket.unshift(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks))
     done(outcome)
   }
   const onClosed = () => finish({ kind: 'closed', bytes: length })

@@ -40,7 +40,12 @@ export type Judgement = {
 }
 
 /** @param random in [0, 1): picks among weighted destinations */
-export function judgeHttp(judge: Judge, table: RouteTable, attributes: HttpRequestAttributes, random: number): Judgement {
+export function judgeHttp(
+  judge: Judge,
+  table: RouteTable,
+  attributes: HttpRequestAttributes,
+  random: number,
+): Judgement {
   const decision = judge.authorizer.decide(attributes)
   const found = lookUp(judge, table, attributes, random)
   if (decision.allow) return { decision, ...found }
@@ -48,7 +53,12 @@ export function judgeHttp(judge: Judge, table: RouteTable, attributes: HttpReque
   return { decision, ...found, refusal: { kind: 'rbac_denied', details } }
 }
 
-function lookUp(judge: Judge, table: RouteTable, attributes: HttpRequestAttributes, random: number): Omit<Judgement, 'decision'> {
+function lookUp(
+  judge: Judge,
+  table: RouteTable,
+  attributes: HttpRequestAttributes,
+  random: number,
+): Omit<Judgement, 'decision'> {
   const { http } = attributes
   const virtualHost = table.virtualHost(http.authority.host)
   if (virtualHost === null) {
@@ -56,18 +66,46 @@ function lookUp(judge: Judge, table: RouteTable, attributes: HttpRequestAttribut
     if (judge.isRegistered(http.authority.host, attributes.gatewayPort)) {
       return { ...none, refusal: { kind: 'no_route' }, routeName: null, clusterName: null }
     }
-    if (judge.allowAny) return { ...none, refusal: null, passthrough: true, routeName: 'allow_any', clusterName: PASSTHROUGH }
+    if (judge.allowAny)
+      return { ...none, refusal: null, passthrough: true, routeName: 'allow_any', clusterName: PASSTHROUGH }
     return { ...none, refusal: { kind: 'not_registered' }, routeName: 'block_all', clusterName: BLACK_HOLE }
   }
   const grant = virtualHost.model.grants === null ? null : virtualHost.grant(attributes.peer)
   if (virtualHost.model.grants !== null && grant === null) {
     const refusal: Refusal = { kind: 'caller_not_listed' }
-    return { virtualHost, grant, match: null, destination: null, passthrough: false, refusal, routeName: 'block_all', clusterName: BLACK_HOLE }
+    return {
+      virtualHost,
+      grant,
+      match: null,
+      destination: null,
+      passthrough: false,
+      refusal,
+      routeName: 'block_all',
+      clusterName: BLACK_HOLE,
+    }
   }
   const match = virtualHost.match(http, grant)
   if (match === null) {
-    return { virtualHost, grant, match, destination: null, passthrough: false, refusal: { kind: 'no_route' }, routeName: null, clusterName: null }
+    return {
+      virtualHost,
+      grant,
+      match,
+      destination: null,
+      passthrough: false,
+      refusal: { kind: 'no_route' },
+      routeName: null,
+      clusterName: null,
+    }
   }
   const destination = match.route.model.action.kind === 'forward' ? pickDestination(match.route, random) : null
-  return { virtualHost, grant, match, destination, passthrough: false, refusal: null, routeName: match.name, clusterName: destination?.cluster ?? null }
+  return {
+    virtualHost,
+    grant,
+    match,
+    destination,
+    passthrough: false,
+    refusal: null,
+    routeName: match.name,
+    clusterName: destination?.cluster ?? null,
+  }
 }

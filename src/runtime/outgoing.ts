@@ -22,7 +22,10 @@ export function routeAnswer(judgement: Judgement, http: HttpAttributes, gatewayP
   }
   if (action?.kind === 'direct') {
     const body = Buffer.from(action.body, 'base64')
-    const headers = body.length === 0 ? ['content-length', '0'] : ['content-length', String(body.length), 'content-type', 'text/plain']
+    const headers =
+      body.length === 0
+        ? ['content-length', '0']
+        : ['content-length', String(body.length), 'content-type', 'text/plain']
     return { status: action.status, headers: answerHeaders(judgement, headers), body }
   }
   return null
@@ -71,7 +74,10 @@ export function outgoingParts(judgement: Judgement, http: HttpAttributes, facts:
   return {
     target,
     authority,
-    headers: editHeaders(headers, [destinationEdits?.request ?? null, routeEdits?.request ?? null]) as readonly string[],
+    headers: editHeaders(headers, [
+      destinationEdits?.request ?? null,
+      routeEdits?.request ?? null,
+    ]) as readonly string[],
     responseEdits: [destinationEdits?.response ?? null, routeEdits?.response ?? null],
     timeoutMs: forward?.timeoutMs ?? null,
     rewritten: rewrite?.uri !== null && rewrite?.uri !== undefined,

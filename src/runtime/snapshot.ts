@@ -61,7 +61,8 @@ export function compileSnapshot(model: GatewayModel, parts: SnapshotParts): Snap
   const { previous, ...rest } = parts
   const known = new Map<string, PeerRules>()
   for (const plan of previous?.listeners.values() ?? []) {
-    for (const { tlsKey, trustKey, peerRules } of plan.servers) if (peerRules !== null) known.set(tlsKey + trustKey, peerRules)
+    for (const { tlsKey, trustKey, peerRules } of plan.servers)
+      if (peerRules !== null) known.set(tlsKey + trustKey, peerRules)
   }
   for (const listener of model.listeners) {
     listeners.set(listener.gatewayPort, planListener(listener, tables, parts.credentials, model.settings, known))
@@ -85,7 +86,9 @@ export function createJudge(model: GatewayModel): Judge {
   for (const listener of model.listeners) {
     // A declared port that nobody speaks for answers as for an unregistered host, whatever ServiceEntries say (contract §4).
     if (listener.servers.every(({ name }) => name.startsWith(UNCLAIMED))) continue
-    const names = listener.servers.flatMap((server) => tables.get(server.routeTable)?.virtualHosts.map(({ host }) => [host, true] as const) ?? [])
+    const names = listener.servers.flatMap(
+      (server) => tables.get(server.routeTable)?.virtualHosts.map(({ host }) => [host, true] as const) ?? [],
+    )
     bound.set(listener.gatewayPort, indexHosts(names))
   }
   return {
@@ -98,13 +101,31 @@ export function createJudge(model: GatewayModel): Judge {
   }
 }
 
-function planListener(model: ListenerModel, tables: ReadonlyMap<string, RouteTable>, credentials: Credentials, settings: Settings, known: ReadonlyMap<string, PeerRules>): ListenerPlan {
+function planListener(
+  model: ListenerModel,
+  tables: ReadonlyMap<string, RouteTable>,
+  credentials: Credentials,
+  settings: Settings,
+  known: ReadonlyMap<string, PeerRules>,
+): ListenerPlan {
   const servers = model.servers.map((server): ServerPlan => {
     const table = tables.get(server.routeTable)
     if (table === undefined) throw new Error(`server ${server.name} names an unknown route table ${server.routeTable}`)
     const { tls } = server
     const material = tls === null || tls.mode === 'PASSTHROUGH' ? null : credentials.server(tls)
-    const trust = tls === null ? null : [tls.mode, material?.ca ?? null, tls.subjectAltNames, tls.spkiPins, tls.certificatePins, credentials.trustBundle, settings.mesh.trustDomain, settings.mesh.trustDomainAliases]
+    const trust =
+      tls === null
+        ? null
+        : [
+            tls.mode,
+            material?.ca ?? null,
+            tls.subjectAltNames,
+            tls.spkiPins,
+            tls.certificatePins,
+            credentials.trustBundle,
+            settings.mesh.trustDomain,
+            settings.mesh.trustDomainAliases,
+          ]
     const tlsKey = JSON.stringify([tls, material?.hash ?? null])
     const trustKey = JSON.stringify(trust)
     const asks = tls !== null && tls.clientCa !== null
@@ -113,7 +134,9 @@ function planListener(model: ListenerModel, tables: ReadonlyMap<string, RouteTab
   })
   const terminating = servers.filter(({ model: server }) => server.tls !== null && server.tls.mode !== 'PASSTHROUGH')
   const anyTls = servers.filter(({ model: server }) => server.tls !== null)
-  const meshIndex = indexHosts(terminating.flatMap((server) => server.model.sniHosts.map((host) => [host, server] as const)))
+  const meshIndex = indexHosts(
+    terminating.flatMap((server) => server.model.sniHosts.map((host) => [host, server] as const)),
+  )
   const sniIndex = indexHosts(anyTls.flatMap((server) => server.model.sniHosts.map((host) => [host, server] as const)))
   return {
     model,
@@ -128,7 +151,11 @@ function planListener(model: ListenerModel, tables: ReadonlyMap<string, RouteTab
  * The server of a snapshot for a connection accepted under an earlier one (a keep-alive connection outlives reloads).
  * null: nothing on this port speaks that way any more.
  */
-export function currentServer(snapshot: Snapshot, gatewayPort: number, tls: { readonly sni: string | null; readonly mesh: boolean } | null): ServerPlan | null {
+export function currentServer(
+  snapshot: Snapshot,
+  gatewayPort: number,
+  tls: { readonly sni: string | null; readonly mesh: boolean } | null,
+): ServerPlan | null {
   const listener = snapshot.listeners.get(gatewayPort)
   if (listener === undefined) return null
   return tls === null ? listener.plaintext : listener.select(tls.sni, tls.mesh)

@@ -2,7 +2,11 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
 /** Calls `probe` until it answers something other than null/undefined/false. @throws after `timeoutMs`, naming `what` */
-export async function eventually<T>(what: string, probe: () => T | null | undefined | false | Promise<T | null | undefined | false>, timeoutMs = 10_000): Promise<T> {
+export async function eventually<T>(
+  what: string,
+  probe: () => T | null | undefined | false | Promise<T | null | undefined | false>,
+  timeoutMs = 10_000,
+): Promise<T> {
   const deadline = performance.now() + timeoutMs
   for (;;) {
     const value = await probe()

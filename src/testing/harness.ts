@@ -24,7 +24,12 @@ export type HarnessOptions = {
   readonly watch?: boolean
 }
 
-export type HarnessPaths = { readonly dir: string; readonly identity: string; readonly accessLog: string; readonly caFile: string }
+export type HarnessPaths = {
+  readonly dir: string
+  readonly identity: string
+  readonly accessLog: string
+  readonly caFile: string
+}
 
 export type LogLine = Readonly<Record<string, unknown>>
 
@@ -56,7 +61,10 @@ export async function startHarness(options: HarnessOptions): Promise<Harness> {
   writeFileSync(caFile, pki.root)
   const paths: HarnessPaths = { dir, identity, accessLog: join(dir, 'access.log'), caFile }
   const configFile = join(dir, 'gateway.yaml')
-  writeFileSync(configFile, options.bootstrap === undefined ? defaultBootstrap(options, paths) : options.bootstrap(paths))
+  writeFileSync(
+    configFile,
+    options.bootstrap === undefined ? defaultBootstrap(options, paths) : options.bootstrap(paths),
+  )
   mkdirSync(join(dir, 'resources'))
   writeResources(dir, options.resources)
   const operational = join(dir, 'operational.log')
@@ -91,7 +99,8 @@ export async function startHarness(options: HarnessOptions): Promise<Harness> {
       await sink.close()
       const count = read(paths.accessLog).length
       rmSync(dir, { recursive: true, force: true })
-      if (expectedLines !== undefined) assert.equal(count, expectedLines, 'one access-log line per request or connection')
+      if (expectedLines !== undefined)
+        assert.equal(count, expectedLines, 'one access-log line per request or connection')
     },
   }
 }
@@ -113,7 +122,11 @@ function parseLines(file: string): LogLine[] {
     return []
   }
   // The last piece may still be in the middle of being written.
-  return text.slice(0, text.lastIndexOf('\n') + 1).split('\n').filter((line) => line !== '').map((line) => JSON.parse(line) as LogLine)
+  return text
+    .slice(0, text.lastIndexOf('\n') + 1)
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as LogLine)
 }
 
 /** JSON is YAML: the default bootstrap, every port picked by the system. */
@@ -122,7 +135,12 @@ function defaultBootstrap(options: HarnessOptions, paths: HarnessPaths): string 
   return JSON.stringify({
     apiVersion: 'sallyport.dev/v1',
     kind: 'EgressGateway',
-    metadata: { name: 'istio-egressgateway', namespace: 'istio-system', labels: { istio: 'egressgateway', app: 'istio-egressgateway' }, ...options.metadata },
+    metadata: {
+      name: 'istio-egressgateway',
+      namespace: 'istio-system',
+      labels: { istio: 'egressgateway', app: 'istio-egressgateway' },
+      ...options.metadata,
+    },
     spec: {
       resources: ['./resources'],
       meshConfig: { accessLogFile: paths.accessLog, ...meshConfig },

@@ -94,11 +94,21 @@ export async function readAnswer(response: http.IncomingMessage): Promise<Answer
   } catch {
     // A cut answer: `complete` tells.
   }
-  return { status: response.statusCode ?? 0, headers: response.headers, rawHeaders: response.rawHeaders, body: Buffer.concat(chunks).toString(), complete: response.complete }
+  return {
+    status: response.statusCode ?? 0,
+    headers: response.headers,
+    rawHeaders: response.rawHeaders,
+    body: Buffer.concat(chunks).toString(),
+    complete: response.complete,
+  }
 }
 
 /** Writes bytes as they are and reads until the other side closes, or until `until` says that is enough. */
-export async function rawExchange(socket: net.Socket, bytes: string | Buffer, until: (text: string) => boolean = () => false): Promise<string> {
+export async function rawExchange(
+  socket: net.Socket,
+  bytes: string | Buffer,
+  until: (text: string) => boolean = () => false,
+): Promise<string> {
   const { promise, resolve } = Promise.withResolvers<string>()
   let text = ''
   socket.setEncoding('latin1')

@@ -3,6 +3,7 @@
  * is delimited by the connection cleanly even when that connection is reset. A cut-off answer is never a whole one.
  */
 import assert from 'node:assert/strict'
+import { PassThrough } from 'node:stream'
 import { test } from 'node:test'
 import { clusterModel, ENGINES, failureOf, responseOf, testUpstream } from '../../src/testing/forwarding.ts'
 import { type RecordedConnection, startRawOrigin } from '../../src/testing/origin.ts'
@@ -27,9 +28,9 @@ for (const [engine, create] of Object.entries(ENGINES)) {
         const origin = await startRawOrigin({ onRequest: ({ socket }) => socket.write(bytes) })
         const upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })
         const outcome = responseOf(await upstream.request())
-        const body = outcome.body()
         const connection = await origin.connection(0)
         outcome.response.body.once('data', () => end(connection))
+        const body = outcome.body()
         const started = performance.now()
         if (clean) assert.equal((await body).toString(), 'hello')
         else await assert.rejects(body)
@@ -70,7 +71,6 @@ for (const [engine, create] of Object.entries(ENGINES)) {
         socket.end('HTTP/1.1 413 Too Large\r\nconnection: close\r\ncontent-length: 3\r\n\r\nbig'),
     })
     const upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })
-    const { PassThrough } = await import('node:stream')
     const body = new PassThrough()
     const sent = upstream.send({ method: 'POST', body })
     body.write('part')

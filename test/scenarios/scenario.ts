@@ -18,7 +18,12 @@ export function scenarioFile(seed: string, file: string, outside: Outside, caFil
 }
 
 /** @param files resource files of the walk-through that are mounted from the start */
-export async function startScenario(seed: string, files: readonly string[], outside: Outside, pki: TestPki): Promise<Harness> {
+export async function startScenario(
+  seed: string,
+  files: readonly string[],
+  outside: Outside,
+  pki: TestPki,
+): Promise<Harness> {
   const caFileOf = new Map<string, string>()
   const harness = await startHarness({
     pki,
@@ -31,14 +36,19 @@ export async function startScenario(seed: string, files: readonly string[], outs
         .replaceAll('ACCESS_LOG', paths.accessLog)
     },
   })
-  const texts = Object.fromEntries(files.map((file) => [file, scenarioFile(seed, file, outside, caFileOf.get('ca') ?? '')]))
+  const texts = Object.fromEntries(
+    files.map((file) => [file, scenarioFile(seed, file, outside, caFileOf.get('ca') ?? '')]),
+  )
   const result = await harness.change(texts)
   if (!result.ok) throw new Error(result.errors.join('\n'))
   return harness
 }
 
 /** A test's outside world: one plain and one TLS site, the latter with a certificate of the test CA for `names`. */
-export async function startOutside(pki: TestPki, names: readonly string[]): Promise<Outside & { readonly plain: EchoOrigin; readonly secure: EchoOrigin; close(): Promise<void> }> {
+export async function startOutside(
+  pki: TestPki,
+  names: readonly string[],
+): Promise<Outside & { readonly plain: EchoOrigin; readonly secure: EchoOrigin; close(): Promise<void> }> {
   const certificate = await pki.serverCert(names[0] ?? 'example.org', { dns: [...names] })
   const plain = await startEchoOrigin({ name: 'plain' })
   const secure = await startEchoOrigin({ name: 'secure', tls: { cert: certificate.cert, key: certificate.key } })
@@ -55,8 +65,17 @@ export async function startOutside(pki: TestPki, names: readonly string[]): Prom
 }
 
 /** One request as a workload's sidecar would send it. */
-export async function callAs(harness: Harness, identity: string, host: string, options: RequestOptions = {}): Promise<Answer> {
-  const socket = await meshConnect({ port: harness.gateway.port(80), svid: await harness.pki.svid(identity), ca: harness.pki.root })
+export async function callAs(
+  harness: Harness,
+  identity: string,
+  host: string,
+  options: RequestOptions = {},
+): Promise<Answer> {
+  const socket = await meshConnect({
+    port: harness.gateway.port(80),
+    svid: await harness.pki.svid(identity),
+    ca: harness.pki.root,
+  })
   try {
     return await request(socket, host, options)
   } finally {
@@ -65,9 +84,17 @@ export async function callAs(harness: Harness, identity: string, host: string, o
 }
 
 /** What `sallyport explain` says of the same request: 0 allowed, 1 refused; with the JSON it printed. */
-export async function explained(harness: Harness, identity: string | null, method: string, url: string): Promise<{ readonly code: number; readonly result: Explanation }> {
+export async function explained(
+  harness: Harness,
+  identity: string | null,
+  method: string,
+  url: string,
+): Promise<{ readonly code: number; readonly result: Explanation }> {
   let text = ''
   const from = identity === null ? [] : ['--from', `spiffe://cluster.local/ns/${identity.replace('/', '/sa/')}`]
-  const code = await explain(['-f', harness.configFile, '-o', 'json', ...from, '--port', '80', method, url], { stdout: { write: (part) => (text += part) }, stderr: process.stderr })
+  const code = await explain(['-f', harness.configFile, '-o', 'json', ...from, '--port', '80', method, url], {
+    stdout: { write: (part) => (text += part) },
+    stderr: process.stderr,
+  })
   return { code, result: JSON.parse(text) as Explanation }
 }

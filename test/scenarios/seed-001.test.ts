@@ -4,7 +4,14 @@ import { test } from 'node:test'
 import { createTestPki } from '../../src/testing/pki.ts'
 import { callAs, explained, scenarioFile, startOutside, startScenario } from './scenario.ts'
 
-const FILES = ['added.yaml', 'sleep.yaml', 'service-entry.yaml', 'gateway.yaml', 'destination-rule.yaml', 'virtual-service.yaml']
+const FILES = [
+  'added.yaml',
+  'sleep.yaml',
+  'service-entry.yaml',
+  'gateway.yaml',
+  'destination-rule.yaml',
+  'virtual-service.yaml',
+]
 
 test('001: the namespace is served, then denied; others go on', async (t) => {
   const pki = await createTestPki()
@@ -14,9 +21,14 @@ test('001: the namespace is served, then denied; others go on', async (t) => {
   assert.equal((await callAs(harness, 'demo-frontend/sleep', 'www.aliyun.com')).status, 200)
   assert.equal((await explained(harness, 'demo-frontend/sleep', 'HEAD', 'http://www.aliyun.com/')).code, 0)
 
-  assert.ok((await harness.change({ 'deny.yaml': scenarioFile('seed-001', 'authorization-policy.yaml', outside, '') })).ok)
+  assert.ok(
+    (await harness.change({ 'deny.yaml': scenarioFile('seed-001', 'authorization-policy.yaml', outside, '') })).ok,
+  )
   const denied = await callAs(harness, 'demo-frontend/sleep', 'www.aliyun.com', { method: 'HEAD' })
-  assert.deepEqual([denied.status, denied.headers['content-length'], denied.headers['content-type'], denied.body], [403, '19', 'text/plain', ''])
+  assert.deepEqual(
+    [denied.status, denied.headers['content-length'], denied.headers['content-type'], denied.body],
+    [403, '19', 'text/plain', ''],
+  )
   assert.ok(denied.headers['date'])
   const full = await callAs(harness, 'demo-frontend/sleep', 'www.aliyun.com')
   assert.equal(full.body, 'RBAC: access denied')
@@ -28,8 +40,24 @@ test('001: the namespace is served, then denied; others go on', async (t) => {
 
   const lines = await harness.lines(5)
   assert.deepEqual(
-    ['method', 'response_code', 'response_code_details', 'authz_policy', 'source_namespace', 'upstream_cluster', 'upstream_host'].map((key) => lines[1]?.[key]),
-    ['HEAD', 403, 'rbac_access_denied_matched_policy[ns[istio-system]-policy[deny-demo-frontend]-rule[0]]', 'ns[istio-system]-policy[deny-demo-frontend]-rule[0]', 'demo-frontend', 'outbound|80||www.aliyun.com', null],
+    [
+      'method',
+      'response_code',
+      'response_code_details',
+      'authz_policy',
+      'source_namespace',
+      'upstream_cluster',
+      'upstream_host',
+    ].map((key) => lines[1]?.[key]),
+    [
+      'HEAD',
+      403,
+      'rbac_access_denied_matched_policy[ns[istio-system]-policy[deny-demo-frontend]-rule[0]]',
+      'ns[istio-system]-policy[deny-demo-frontend]-rule[0]',
+      'demo-frontend',
+      'outbound|80||www.aliyun.com',
+      null,
+    ],
   )
   await harness.stop(5)
 })
