@@ -3,43 +3,34 @@
  */
 import type { Socket } from 'node:net'
 import { type ConfigurationWatcher, watchConfiguration } from '../config/watch.ts'
-import type { ListenerStats } from '../core/stats.ts'
 import { VERSION } from '../core/version.ts'
 import { createHttpProxyForwarder } from '../forward/http-proxy.ts'
 import { createSelfCheck } from '../forward/self.ts'
-import { type BoundPort, bindPort } from '../listeners/bound-port.ts'
+import type { BoundPort } from '../listeners/bound-port.ts'
 import { httpConnections } from '../listeners/connection.ts'
 import type { Environment } from '../listeners/environment.ts'
 import { startExchange } from '../listeners/exchange.ts'
 import { createHttp1Server, type Http1Server } from '../listeners/http1.ts'
 import { endMalformed } from '../listeners/malformed.ts'
-import { createTerminator, type Terminator } from '../listeners/terminate.ts'
 import type { Endpoint } from '../model/settings.ts'
-import { createSink, type LineSink } from '../observe/access-log/sink.ts'
 import type { Log } from '../observe/log.ts'
 import { createMetrics, type Metrics } from '../observe/metrics.ts'
 import type { ExchangeRecord } from '../observe/record.ts'
 import { Connections } from '../runtime/connections.ts'
 import { Lifecycle } from '../runtime/lifecycle.ts'
-import type { ServerPlan, Snapshot } from '../runtime/snapshot.ts'
-import { type Candidate, prepareCandidate } from './candidate.ts'
+import type { Snapshot } from '../runtime/snapshot.ts'
+import { AccessLog } from './access-log.ts'
+import { prepareCandidate } from './candidate.ts'
 import { type ControlServers, startControlServers } from './control.ts'
+import { Ports } from './ports.ts'
+import { StartError } from './start-error.ts'
+import { Terminators } from './terminators.ts'
 
 export type GatewayOptions = {
   readonly configFile: string
   readonly log: Log
   /** Reload when a file changes; default true. */
   readonly watch?: boolean
-}
-
-/** The configuration was refused; every reason, one per line, file:line:col first where there is one. */
-export class StartError extends Error {
-  override readonly name = 'StartError'
-  readonly problems: readonly string[]
-  constructor(problems: readonly string[]) {
-    super(problems.join('\n'))
-    this.problems = problems
-  }
 }
 
 export type ReloadResult = { readonly ok: boolean; readonly errors: readonly string[] }
@@ -49,21 +40,18 @@ export class Gateway {
   readonly #log: Log
   readonly #lifecycle = new Lifecycle()
   readonly #connections = new Connections()
-  readonly #terminators = new Map<string, Terminator>()
-  readonly #ports = new Map<number, BoundPort>()
-  /** Of released ports too: counters never fall. */
-  readonly #listenerStats: ListenerStats[] = []
+  readonly #terminators = new Terminators()
+  readonly #ports = new Ports()
+  readonly #accessLog: AccessLog
   readonly #environment: Environment
   readonly #http1: Http1Server
   readonly #metrics: Metrics
   readonly #isSelf: (address: string, port: number) => boolean
   #active: Snapshot
-  #sink: LineSink | null = null
-  #sinkPath = ''
-  #droppedBefore = 0
   #control: ControlServers | null = null
   #watcher: ConfigurationWatcher | null = null
-  #reloading: Promise<ReloadResult> | null = null
+  /** Reloads run one after the other: each sees the files as they are when its turn comes. */
+  #reloads: Promise<unknown> = Promise.resolve()
   #lastReload: { successful: boolean; at: number; errors: readonly string[] }
   #ended: Promise<void> | null = null
   /** What POST /quitquitquit does; the signal handlers set it. */
@@ -105,11 +93,12 @@ export class Gateway {
     this.#active = first
     this.#isSelf = isSelf
     this.#lastReload = { successful: true, at: Date.now(), errors: [] }
+    this.#accessLog = new AccessLog((error) => this.#log.error(`access log: ${error.message}`))
     this.#metrics = createMetrics({
       clusters: () => this.#active.clusters.stats(),
-      listeners: () => this.#listenerStats,
+      listeners: () => this.#ports.stats,
       certificates: () => this.#active.credentials.inventory,
-      accessLogDropped: () => this.accessLogDropped(),
+      accessLogDropped: () => this.#accessLog.dropped,
       openConnections: () => this.#connections.size,
       openTunnels: () => 0,
       dns: () => this.#active.clusters.dns,
@@ -138,7 +127,7 @@ export class Gateway {
       refusedConnection: (reason) => this.#metrics.connectionRefused(reason),
       draining: () => this.#lifecycle.draining,
       cutting: () => this.#lifecycle.cutting,
-      terminator: (plan) => this.#terminator(plan),
+      terminator: (plan) => this.#terminators.get(plan),
       http1: this.#http1,
       warn: (message, fields) => this.#log.warning(message, fields),
     }
@@ -165,7 +154,7 @@ export class Gateway {
   }
 
   get boundPorts(): readonly BoundPort[] {
-    return [...this.#ports.values()]
+    return this.#ports.bound
   }
 
   /** Where admin, metrics and health really listen. */
@@ -175,28 +164,20 @@ export class Gateway {
 
   /** The port really bound for a Gateway port. @throws when that port is not served */
   port(gatewayPort: number): number {
-    const bound = this.#ports.get(gatewayPort)
-    if (bound === undefined) throw new Error(`Gateway port ${gatewayPort} is not bound`)
-    return bound.port
+    return this.#ports.port(gatewayPort)
   }
 
   /** Every address and port this process listens on: dialling them would be a loop. */
   *boundEndpoints(): Iterable<Endpoint> {
-    const { bindAddress } = this.#active.settings
-    for (const { port } of this.#ports.values()) yield { address: bindAddress, port }
+    yield* this.#ports.endpoints(this.#active.settings.bindAddress)
     yield* this.#control?.endpoints ?? []
   }
 
-  accessLogDropped(): number {
-    return this.#droppedBefore + (this.#sink?.dropped() ?? 0)
-  }
-
-  /** Loads the files again; any error keeps what runs. Calls while one is running get that one's result. */
+  /** Loads the files again; any error keeps what runs. Never rejects. */
   async reload(): Promise<ReloadResult> {
-    this.#reloading ??= this.#reload().finally(() => {
-      this.#reloading = null
-    })
-    return this.#reloading
+    const result = this.#reloads.then(() => this.#reload())
+    this.#reloads = result
+    return result
   }
 
   async #reload(): Promise<ReloadResult> {
@@ -239,89 +220,29 @@ export class Gateway {
   /** Everything that can fail first, then the swap, then letting go of the old. */
   async #activate(next: Snapshot): Promise<void> {
     const previous = this.#active === next ? null : this.#active
-    for (const listener of next.listeners.values())
-      for (const server of listener.servers) if (server.material !== null) this.#terminator(server)
-    const sink = this.#openSink(next)
-    const fresh: BoundPort[] = []
+    this.#terminators.prepare(next)
+    const sink = this.#accessLog.prepare(next)
+    let fresh: readonly BoundPort[]
     try {
-      for (const { gatewayPort, bindPort: port } of next.model.listeners) {
-        if (!this.#ports.has(gatewayPort)) fresh.push(await this.#bind(gatewayPort, next.settings.bindAddress, port))
-      }
+      fresh = await this.#ports.bindMissing(next, this.#environment)
     } catch (error) {
-      for (const port of fresh) port.close()
-      if (sink !== this.#sink) await sink?.close()
+      await this.#accessLog.discard(sink)
       throw error
     }
-    for (const port of fresh) {
-      this.#ports.set(port.gatewayPort, port)
-      this.#listenerStats.push(port.stats)
-    }
+    this.#ports.adopt(fresh)
     this.#active = next
-    this.#swapSink(sink, next.settings.mesh.accessLogFile)
+    this.#accessLog.adopt(sink, next.settings.mesh.accessLogFile)
     this.#http1.apply(next.settings.http)
-    for (const [gatewayPort, port] of this.#ports) {
-      if (next.listeners.has(gatewayPort)) continue
-      port.close()
-      this.#ports.delete(gatewayPort)
-    }
+    this.#ports.releaseUnused(next)
     previous?.clusters.retire()
-    this.#dropTerminators(next)
-  }
-
-  async #bind(gatewayPort: number, address: string, port: number): Promise<BoundPort> {
-    try {
-      return await bindPort(this.#environment, gatewayPort, address, port)
-    } catch (error) {
-      throw new StartError([
-        `Gateway port ${gatewayPort}: cannot listen on ${address}:${port}: ${error instanceof Error ? error.message : String(error)}`,
-      ])
-    }
-  }
-
-  #terminator(plan: ServerPlan): Terminator {
-    const known = this.#terminators.get(plan.tlsKey)
-    if (known !== undefined) return known
-    const { tls } = plan.model
-    if (tls === null || plan.material === null) throw new Error(`server ${plan.model.name} does not terminate TLS`)
-    const terminator = createTerminator(tls, plan.material)
-    this.#terminators.set(plan.tlsKey, terminator)
-    return terminator
-  }
-
-  #dropTerminators(next: Snapshot): void {
-    const used = new Set(
-      [...next.listeners.values()].flatMap((listener) => listener.servers.map((server) => server.tlsKey)),
-    )
-    for (const [key, terminator] of this.#terminators) {
-      if (used.has(key)) continue
-      terminator.close()
-      this.#terminators.delete(key)
-    }
-  }
-
-  #openSink(next: Snapshot): LineSink | null {
-    const path = next.settings.mesh.accessLogFile
-    if (path === this.#sinkPath) return this.#sink
-    return path === ''
-      ? null
-      : createSink({ path, onError: (error) => this.#log.error(`access log: ${error.message}`) })
-  }
-
-  #swapSink(sink: LineSink | null, path: string): void {
-    if (sink === this.#sink) return
-    const before = this.#sink
-    this.#sink = sink
-    this.#sinkPath = path
-    if (before === null) return
-    void before.close().then(() => {
-      this.#droppedBefore += before.dropped()
-    })
+    this.#terminators.keepOnly(next)
+    // The end may have begun while we were binding.
+    if (this.#lifecycle.draining) this.#ports.close()
   }
 
   #finish(record: ExchangeRecord): void {
     this.#metrics.record(record)
-    const { accessLog } = this.#active
-    if (accessLog !== null && this.#sink !== null) this.#sink.write(accessLog(record))
+    this.#accessLog.write(record, this.#active.accessLog)
   }
 
   async #openControl(): Promise<void> {
@@ -330,7 +251,7 @@ export class Gateway {
 
   /** Stops accepting, as POST /drain_listeners does; the process goes on. */
   drainListeners(): void {
-    for (const port of this.#ports.values()) port.close()
+    this.#ports.close()
   }
 
   /** Finishes what runs, for at most `drainDuration`, then ends. Idempotent: later calls wait for the first. */
@@ -368,12 +289,10 @@ export class Gateway {
     this.#connections.destroy()
     await this.#connections.whenEmpty()
     this.#active.clusters.retire()
-    for (const terminator of this.#terminators.values()) terminator.close()
+    this.#terminators.close()
     this.#http1.close()
-    await this.#sink?.close()
+    await this.#accessLog.close()
     await this.#control?.close()
     this.#lifecycle.closed()
   }
 }
-
-export type { Candidate }

@@ -1,7 +1,8 @@
 /** `sallyport run -f gateway.yaml`: starts the gateway and stays until it is told to stop. Exit 0 after a drain, 1 when it cannot start. */
 import { parseArgs } from 'node:util'
-import { Gateway, StartError } from '../app/gateway.ts'
+import { Gateway } from '../app/gateway.ts'
 import { untilStopped } from '../app/signals.ts'
+import { StartError } from '../app/start-error.ts'
 import { createSink } from '../observe/access-log/sink.ts'
 import { createLog, LOG_LEVELS, parseLogLevel } from '../observe/log.ts'
 import { type Io, UsageError } from './io.ts'

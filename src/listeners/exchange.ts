@@ -3,7 +3,6 @@
  * normalise → authorize → registered → route → connect → stream → record. Pins one snapshot at the start.
  * Whatever happens, `#finish` hands over exactly one record.
  */
-import { randomUUID } from 'node:crypto'
 import { pipeline } from 'node:stream'
 import type { Attributes } from '../core/attributes.ts'
 import { headerValue } from '../core/attributes.ts'
@@ -18,6 +17,7 @@ import { type ExchangeRecord, newRecord } from '../observe/record.ts'
 import { type HttpRequestAttributes, type Judgement, judgeHttp } from '../runtime/judge.ts'
 import { editedResponse, outgoingParts, routeAnswer } from '../runtime/outgoing.ts'
 import { currentServer, type ServerPlan, type Snapshot } from '../runtime/snapshot.ts'
+import { describeRequest } from './describe.ts'
 import type { Downstream, DownstreamEvents } from './downstream.ts'
 import type { Environment, HttpConnection } from './environment.ts'
 import { type Normalised, normaliseRequest } from './normalise.ts'
@@ -61,7 +61,10 @@ export class Exchange implements DownstreamEvents {
   }
 
   run(): void {
-    this.#describe()
+    describeRequest(this.#record, this.#downstream)
+    const { body } = this.#downstream
+    if (body === null) this.#record.requestDurationMs = 0
+    else body.once('end', () => (this.#record.requestDurationMs = Math.round(performance.now() - this.#startedAt)))
     const server = this.#server()
     if (server === null) return
     const { tls } = server.model
@@ -80,30 +83,6 @@ export class Exchange implements DownstreamEvents {
     this.#note(judgement)
     if (judgement.refusal !== null) return this.#refuse(judgement.refusal)
     this.#act(judgement, attributes, normal)
-  }
-
-  /** What the log may say even of a request that is refused before it is understood. */
-  #describe(): void {
-    const { headers, method, protocol, target, authorities } = this.#downstream
-    const record = this.#record
-    record.method = method
-    record.path = target
-    record.protocol = protocol
-    record.authority = authorities[0] ?? null
-    record.requestHeaders = headers
-    record.isGrpc = headerValue(headers, 'content-type')?.startsWith('application/grpc') === true
-    record.requestId = headerValue(headers, 'x-request-id') ?? randomUUID()
-    const forwarded = headerValue(headers, 'x-forwarded-for')
-    const { remoteAddress } = this.#http.connection
-    record.xForwardedFor = forwarded === null ? remoteAddress : `${forwarded},${remoteAddress}`
-    record.traceId =
-      headerValue(headers, 'traceparent')?.split('-')[1] ??
-      headerValue(headers, 'x-b3-traceid') ??
-      headerValue(headers, 'b3')?.split('-')[0] ??
-      null
-    const { body } = this.#downstream
-    if (body === null) record.requestDurationMs = 0
-    else body.once('end', () => (record.requestDurationMs = Math.round(performance.now() - this.#startedAt)))
   }
 
   /** The server that speaks for this connection now; null: the exchange has been ended because none may. */

@@ -24,7 +24,7 @@ export type DnsReply =
   | { readonly kind: 'silence' }
   | { readonly kind: 'truncated'; readonly addresses: readonly string[]; readonly ttl: number }
 
-export type DnsServer = {
+export type DnsServer = AsyncDisposable & {
   /** `127.0.0.1:port`, as `spec.dns.servers` takes it. */
   readonly address: string
   readonly questions: DnsQuestion[]
@@ -64,14 +64,11 @@ export async function startDnsServer(answer: (question: DnsQuestion) => DnsReply
       }
     })
   })
-  return {
-    address: `127.0.0.1:${port}`,
-    questions,
-    close: async () => {
-      await new Promise<void>((resolve) => udp.close(() => resolve()))
-      await new Promise<void>((resolve) => tcp.close(() => resolve()))
-    },
+  const close = async (): Promise<void> => {
+    await new Promise<void>((resolve) => udp.close(() => resolve()))
+    await new Promise<void>((resolve) => tcp.close(() => resolve()))
   }
+  return { address: `127.0.0.1:${port}`, questions, close, [Symbol.asyncDispose]: close }
 }
 
 /** UDP and TCP on one port; the second bind can lose a race, so it is tried a few times. */

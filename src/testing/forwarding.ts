@@ -92,7 +92,7 @@ export type SentRequest = {
   readonly surplus: string[]
 }
 
-export type TestUpstream = {
+export type TestUpstream = Disposable & {
   readonly set: ClusterSet
   readonly cluster: UpstreamCluster
   send(request?: Partial<OutgoingRequest>): SentRequest
@@ -127,6 +127,7 @@ export function testUpstream(
       return { status: outcome.status, text, reused: sent.connected.at(-1)?.reused ?? false }
     },
     close: () => set.retire(),
+    [Symbol.dispose]: () => set.retire(),
   }
 }
 

@@ -59,7 +59,7 @@ export class RecordedConnection extends EventEmitter {
   }
 }
 
-export type RawOrigin = {
+export type RawOrigin = AsyncDisposable & {
   readonly port: number
   readonly connections: readonly RecordedConnection[]
   /** The connection with this index, now or when it comes. */
@@ -93,6 +93,7 @@ export async function startRawOrigin(options: RawOriginOptions = {}): Promise<Ra
       : createTlsServer(tlsOptions(options.tls), accept).on('tlsClientError', () => undefined)
   const port = await listen(server, options.host ?? '127.0.0.1')
   const sockets = trackSockets(server)
+  const close = () => closeAll(server, sockets)
   return {
     port,
     connections,
@@ -103,7 +104,8 @@ export async function startRawOrigin(options: RawOriginOptions = {}): Promise<Ra
         await once(arrivals, 'connection')
       }
     },
-    close: () => closeAll(server, sockets),
+    close,
+    [Symbol.asyncDispose]: close,
   }
 }
 
@@ -141,7 +143,7 @@ export const MISBEHAVIOURS = {
   switchingSilently: 'HTTP/1.1 101 Switching Protocols\r\n\r\n',
 } as const satisfies Record<string, string>
 
-export type EchoOrigin = {
+export type EchoOrigin = AsyncDisposable & {
   readonly port: number
   /** `METHOD target` of every request, in order. */
   readonly requests: readonly string[]
@@ -175,7 +177,15 @@ export async function startEchoOrigin(
   server.on('connection', () => accepted++)
   const port = await listen(server, options.host ?? '127.0.0.1')
   const sockets = trackSockets(server)
-  return { port, requests, accepted: () => accepted, open: () => sockets.size, close: () => closeAll(server, sockets) }
+  const close = () => closeAll(server, sockets)
+  return {
+    port,
+    requests,
+    accepted: () => accepted,
+    open: () => sockets.size,
+    close,
+    [Symbol.asyncDispose]: close,
+  }
 }
 
 async function answer(request: IncomingMessage, response: ServerResponse, scheme: string, name: string): Promise<void> {

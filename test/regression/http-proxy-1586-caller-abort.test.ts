@@ -10,14 +10,9 @@ import { clusterModel, ENGINES, responseOf, testUpstream } from '../../src/testi
 import { startRawOrigin } from '../../src/testing/origin.ts'
 
 for (const [engine, create] of Object.entries(ENGINES)) {
-  const start = async () => {
-    const origin = await startRawOrigin()
-    const upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })
-    return { origin, upstream }
-  }
-
   test(`${engine}: abort before the response head closes the upstream and reports nothing`, async () => {
-    const { origin, upstream } = await start()
+    await using origin = await startRawOrigin()
+    using upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })
     const sent = upstream.send()
     const connection = await origin.connection(0)
     await connection.until((text) => text.endsWith('\r\n\r\n'))
@@ -31,11 +26,11 @@ for (const [engine, create] of Object.entries(ENGINES)) {
     const { stats } = upstream.cluster
     assert.deepEqual([stats.upstream_rq_active, stats.upstream_cx_active], [0, 0])
     assert.deepEqual(upstream.set.describe()[0]?.endpoints[0]?.rqActive, 0)
-    await origin.close()
   })
 
   test(`${engine}: abort during the response closes the upstream and breaks the body`, async () => {
-    const { origin, upstream } = await start()
+    await using origin = await startRawOrigin()
+    using upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })
     const sent = upstream.send()
     const connection = await origin.connection(0)
     await connection.until((text) => text.endsWith('\r\n\r\n'))
@@ -46,7 +41,6 @@ for (const [engine, create] of Object.entries(ENGINES)) {
     await assert.rejects(body)
     await connection.closed
     assert.equal(upstream.cluster.stats.upstream_cx_active, 0)
-    await origin.close()
   })
 
   test(`${engine}: a caller's body that breaks off closes the upstream without finishing the request`, async () => {
@@ -54,7 +48,8 @@ for (const [engine, create] of Object.entries(ENGINES)) {
       [['host', 'site.example'], '5\r\nhello\r\n'],
       [['host', 'site.example', 'content-length', '10'], 'hello'],
     ] as const) {
-      const { origin, upstream } = await start()
+      await using origin = await startRawOrigin()
+    using upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })
       const body = new PassThrough()
       upstream.send({ method: 'POST', headers, body })
       body.write('hello')
@@ -63,12 +58,12 @@ for (const [engine, create] of Object.entries(ENGINES)) {
       body.destroy()
       await connection.closed
       assert.ok(connection.text.endsWith(seen), connection.text)
-      await origin.close()
     }
   })
 
   test(`${engine}: abort while connecting and before anything happened`, async () => {
-    const { origin, upstream } = await start()
+    await using origin = await startRawOrigin()
+    using upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })
     const early = upstream.send()
     early.handle.abort()
     const connecting = upstream.send()
@@ -78,14 +73,13 @@ for (const [engine, create] of Object.entries(ENGINES)) {
     assert.equal(upstream.cluster.stats.upstream_cx_active, 0)
     assert.equal(upstream.cluster.stats.upstream_rq_cancelled, 2)
     assert.deepEqual([early.connected, connecting.connected], [[], []])
-    await origin.close()
   })
 
   test(`${engine}: abort after the end of the body leaves the connection to the pool`, async () => {
-    const origin = await startRawOrigin({
+    await using origin = await startRawOrigin({
       onRequest: ({ socket }) => socket.write('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok'),
     })
-    const upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })
+    using upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })
     const sent = upstream.send()
     const outcome = responseOf(await sent.outcome)
     outcome.response.body.resume()
@@ -95,7 +89,5 @@ for (const [engine, create] of Object.entries(ENGINES)) {
     sent.handle.abort()
     assert.equal((await upstream.get()).reused, true)
     assert.equal(origin.connections.length, 1)
-    upstream.close()
-    await origin.close()
   })
 }

@@ -29,10 +29,10 @@ const TARGETS = [
 
 for (const [engine, create] of Object.entries(ENGINES)) {
   test(`${engine}: hostile targets reach the wire untouched`, async () => {
-    const origin = await startRawOrigin({
+    await using origin = await startRawOrigin({
       onRequest: (connection) => connection.socket.write('HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n'),
     })
-    const upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })
+    using upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })
     for (const target of TARGETS) {
       await responseOf(await upstream.request({ method: 'OPTIONS', target })).body()
     }
@@ -41,15 +41,13 @@ for (const [engine, create] of Object.entries(ENGINES)) {
     )
     assert.deepEqual(new Set(lines), new Set(TARGETS.map((target) => `OPTIONS ${target} HTTP/1.1`)))
     assert.equal(lines.length, TARGETS.length)
-    upstream.close()
-    await origin.close()
   })
 
   test(`${engine}: method and header bytes reach the wire untouched, in order, nothing added`, async () => {
-    const origin = await startRawOrigin({
+    await using origin = await startRawOrigin({
       onRequest: (connection) => connection.socket.write('HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n'),
     })
-    const upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })
+    using upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })
     const headers = [
       ...['host', 'site.example:8080'],
       ...['cookie', 'a=1'],
@@ -68,7 +66,5 @@ for (const [engine, create] of Object.entries(ENGINES)) {
       (_, i) => `${headers[i * 2]}: ${headers[i * 2 + 1]}\r\n`,
     )
     assert.equal(origin.connections[0]?.text, `m-Search /x HTTP/1.1\r\n${expected.join('')}\r\n`)
-    upstream.close()
-    await origin.close()
   })
 }

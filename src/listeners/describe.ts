@@ -1,0 +1,27 @@
+/** What the log may say even of a request that is refused before it is understood. */
+import { randomUUID } from 'node:crypto'
+import { headerValue } from '../core/attributes.ts'
+import type { ExchangeRecord } from '../observe/record.ts'
+import type { Downstream } from './downstream.ts'
+
+/** Fills the record from the request as received; normalisation replaces path and authority later. */
+export function describeRequest(record: ExchangeRecord, downstream: Downstream): void {
+  const { headers, method, protocol, target, authorities } = downstream
+  const { remoteAddress } = record.connection
+  record.method = method
+  record.path = target
+  record.protocol = protocol
+  record.authority = authorities[0] ?? null
+  record.requestHeaders = headers
+  record.isGrpc = headerValue(headers, 'content-type')?.startsWith('application/grpc') === true
+  record.requestId = headerValue(headers, 'x-request-id') ?? randomUUID()
+  const forwarded = headerValue(headers, 'x-forwarded-for')
+  record.xForwardedFor = forwarded === null ? remoteAddress : `${forwarded},${remoteAddress}`
+  record.traceId = traceId(headers)
+}
+
+/** W3C traceparent, else B3 in either form. */
+function traceId(headers: readonly string[]): string | null {
+  const w3c = headerValue(headers, 'traceparent')?.split('-')[1]
+  return w3c ?? headerValue(headers, 'x-b3-traceid') ?? headerValue(headers, 'b3')?.split('-')[0] ?? null
+}
