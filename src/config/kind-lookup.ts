@@ -34,7 +34,11 @@ export function classifyKind(
     return { type: 'error', message: `${kind} is not known in API group ${JSON.stringify(group)}`, fix }
   }
   const inGroup = kinds.filter((module) => module.group === group).map((module) => module.kind)
-  const guess = isMeshGroup(group) || ours ? nearest(kind, inGroup, 2) : null
+  // The beginning of a known kind is what a half-written file ends with; passed over, its restriction would be gone.
+  const guess =
+    isMeshGroup(group) || ours
+      ? (nearest(kind, inGroup, 2) ?? inGroup.find((known) => known.startsWith(kind)) ?? null)
+      : null
   if (guess !== null || ours) {
     const fix = guess === null ? null : `did you mean ${guess}?`
     return { type: 'error', message: `${apiVersion} has no kind ${kind}`, fix }

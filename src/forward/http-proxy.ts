@@ -76,6 +76,8 @@ class Attempt extends EventEmitter {
   readonly #events: CarryEvents
   readonly #bytesBefore: number
   #response: IncomingMessage | null = null
+  /** The response broke off; its `complete` is no longer to be believed. */
+  #cut = false
   #interim = 0
   /** A response or failure was reported, or nobody wants one any more. */
   #settled = false
@@ -182,7 +184,10 @@ class Attempt extends EventEmitter {
     if (this.#response !== null) {
       // Before Node tells its parser that the stream is over: a body that ends with the connection would end cleanly
       // although the connection was reset.
-      if (!this.#response.complete) this.#response.destroy(error)
+      if (!this.#response.complete) {
+        this.#cut = true
+        this.#response.destroy(error)
+      }
       this.#connection.destroy()
       return
     }
@@ -235,9 +240,9 @@ class Attempt extends EventEmitter {
     const { socket } = this.#connection
     socket.removeListener('close', this.#onClose)
     Object.assign(socket, { _httpMessage: null })
-    if (this.#response?.complete === true) this.#connection.release()
+    if (this.#complete) this.#connection.release()
     else this.#connection.destroy()
-    this.#end(this.#response?.complete === true)
+    this.#end(this.#complete)
   }
 
   readonly #onClose = (): void => {
@@ -245,8 +250,12 @@ class Attempt extends EventEmitter {
     // Node's own listener comes after this one and reports a response that never came.
     process.nextTick(() => {
       if (!this.#settled) this.#fail(UPSTREAM_CLOSED)
-      this.#end(this.#response?.complete === true)
+      this.#end(this.#complete)
     })
+  }
+
+  get #complete(): boolean {
+    return this.#response?.complete === true && !this.#cut
   }
 
   #end(complete: boolean): void {

@@ -11,7 +11,13 @@ export function documents(...manifests: readonly Manifest[]): string {
   return manifests.map((manifest) => `${JSON.stringify(manifest, null, 2)}\n`).join('---\n')
 }
 
-type ServerOptions = { readonly number?: number; readonly hosts?: readonly string[]; readonly tls?: object | null; readonly name?: string; readonly protocol?: string }
+type ServerOptions = {
+  readonly number?: number
+  readonly hosts?: readonly string[]
+  readonly tls?: object | null
+  readonly name?: string
+  readonly protocol?: string
+}
 
 /** A Gateway named `egress` with one server: plaintext HTTP on Gateway port 80 for `*` unless told otherwise. */
 export function gateway(...servers: readonly ServerOptions[]): Manifest {
@@ -50,12 +56,24 @@ export function serviceEntry(name: string, host: string, target: number, options
     apiVersion: NETWORKING,
     kind: 'ServiceEntry',
     metadata: { name, namespace: NAMESPACE },
-    spec: { hosts: [host], location: 'MESH_EXTERNAL', resolution, ports: [{ number: port, name: 'p', protocol, targetPort: target }], ...endpoints, ...spec },
+    spec: {
+      hosts: [host],
+      location: 'MESH_EXTERNAL',
+      resolution,
+      ports: [{ number: port, name: 'p', protocol, targetPort: target }],
+      ...endpoints,
+      ...spec,
+    },
   }
 }
 
 /** A VirtualService bound to the Gateway `egress`. */
-export function virtualService(name: string, hosts: readonly string[], rules: readonly object[], spec: object = {}): Manifest {
+export function virtualService(
+  name: string,
+  hosts: readonly string[],
+  rules: readonly object[],
+  spec: object = {},
+): Manifest {
   return {
     apiVersion: NETWORKING,
     kind: 'VirtualService',
@@ -65,14 +83,27 @@ export function virtualService(name: string, hosts: readonly string[], rules: re
 }
 
 /** `route` of a rule: everything to one port of one host. */
-export function to(host: string, number = 80): { readonly destination: { readonly host: string; readonly port: { readonly number: number } } }[] {
+export function to(
+  host: string,
+  number = 80,
+): { readonly destination: { readonly host: string; readonly port: { readonly number: number } } }[] {
   return [{ destination: { host, port: { number } } }]
 }
 
 export function destinationRule(name: string, host: string, trafficPolicy: object): Manifest {
-  return { apiVersion: NETWORKING, kind: 'DestinationRule', metadata: { name, namespace: NAMESPACE }, spec: { host, trafficPolicy } }
+  return {
+    apiVersion: NETWORKING,
+    kind: 'DestinationRule',
+    metadata: { name, namespace: NAMESPACE },
+    spec: { host, trafficPolicy },
+  }
 }
 
 export function authorizationPolicy(name: string, action: 'ALLOW' | 'DENY', rules: readonly object[]): Manifest {
-  return { apiVersion: SECURITY, kind: 'AuthorizationPolicy', metadata: { name, namespace: NAMESPACE }, spec: { action, rules } }
+  return {
+    apiVersion: SECURITY,
+    kind: 'AuthorizationPolicy',
+    metadata: { name, namespace: NAMESPACE },
+    spec: { action, rules },
+  }
 }

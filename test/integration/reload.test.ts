@@ -14,7 +14,8 @@ const HOST = 'site.example'
 const DENY_ALL = documents(authorizationPolicy('deny-all', 'DENY', [{}]))
 
 let origin: EchoOrigin
-const base = () => documents(gateway(), serviceEntry('site', HOST, origin.port), virtualService('site', [HOST], [{ route: to(HOST) }]))
+const base = () =>
+  documents(gateway(), serviceEntry('site', HOST, origin.port), virtualService('site', [HOST], [{ route: to(HOST) }]))
 
 before(async () => {
   origin = await startEchoOrigin()
@@ -32,7 +33,10 @@ describe('a policy edit', () => {
     assert.ok((await harness.change({ 'deny.yaml': null })).ok)
     assert.equal((await request(socket, HOST)).status, 200)
     assert.equal(await sample(harness, 'sallyport_config_generation'), 3)
-    assert.deepEqual((await harness.lines(3)).map((line) => [line['response_code'], line['downstream_remote_address']]), [200, 403, 200].map((code) => [code, `127.0.0.1:${socket.localPort}`]))
+    assert.deepEqual(
+      (await harness.lines(3)).map((line) => [line['response_code'], line['downstream_remote_address']]),
+      [200, 403, 200].map((code) => [code, `127.0.0.1:${socket.localPort}`]),
+    )
     socket.destroy()
     await harness.stop(3)
   })
@@ -69,8 +73,16 @@ describe('a policy edit', () => {
 
 /** What is wrong, the file that says so, and what the diagnostic must say. `null` content: see the test. */
 const BAD_EDITS: Readonly<Record<string, { readonly file: string; readonly text: string; readonly says: RegExp }>> = {
-  'broken YAML': { file: 'policy.yaml', text: 'apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: x\nspec:\n', says: /policy\.yaml:\d+:\d+ error SP1010 / },
-  'half a file': { file: 'policy.yaml', text: 'apiVersion: security.istio.io/v1\nkind: Authoriza', says: /policy\.yaml:\d+:\d+ error SP10/ },
+  'broken YAML': {
+    file: 'policy.yaml',
+    text: 'apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: x\nspec:\n',
+    says: /policy\.yaml:\d+:\d+ error SP1010 /,
+  },
+  'half a file': {
+    file: 'policy.yaml',
+    text: 'apiVersion: security.istio.io/v1\nkind: Authoriza',
+    says: /policy\.yaml:\d+:\d+ error SP10/,
+  },
   'a misspelt key of a policy': {
     file: 'policy.yaml',
     text: documents(authorizationPolicy('x', 'DENY', [{ form: [{ source: { namespaces: ['a'] } }] }])),
@@ -78,20 +90,55 @@ const BAD_EDITS: Readonly<Record<string, { readonly file: string; readonly text:
   },
   'an empty file': { file: 'base.yaml', text: '', says: /base\.yaml:1:1 error SP1002 / },
   'a file of blanks': { file: 'policy.yaml', text: '\n  \n', says: /policy\.yaml:1:1 error SP1002 / },
-  'a duplicate resource': { file: 'policy.yaml', text: documents(authorizationPolicy('same', 'DENY', []), authorizationPolicy('same', 'DENY', [])), says: /policy\.yaml:\d+:\d+ error SP1026 / },
-  'a duplicate key': { file: 'policy.yaml', text: DENY_ALL.replace('"action"', '"action": "ALLOW", "action"'), says: /policy\.yaml:\d+:\d+ error SP1011 / },
-  'a null where a restriction is meant': { file: 'policy.yaml', text: DENY_ALL.replace(/\[\s*\{\}\s*\]/, '[{"from": null}]'), says: /policy\.yaml:\d+:\d+ error SP1032 / },
+  'a duplicate resource': {
+    file: 'policy.yaml',
+    text: documents(authorizationPolicy('same', 'DENY', []), authorizationPolicy('same', 'DENY', [])),
+    says: /policy\.yaml:\d+:\d+ error SP1026 /,
+  },
+  'a duplicate key': {
+    file: 'policy.yaml',
+    text: DENY_ALL.replace('"action"', '"action": "ALLOW", "action"'),
+    says: /policy\.yaml:\d+:\d+ error SP1011 /,
+  },
+  'a null where a restriction is meant': {
+    file: 'policy.yaml',
+    text: DENY_ALL.replace(/\[\s*\{\}\s*\]/, '[{"from": null}]'),
+    says: /policy\.yaml:\d+:\d+ error SP1032 /,
+  },
   'a field that would have to be enforced': {
     file: 'policy.yaml',
-    text: documents({ apiVersion: 'security.istio.io/v1', kind: 'AuthorizationPolicy', metadata: { name: 'x', namespace: 'istio-system' }, spec: { action: 'CUSTOM', provider: { name: 'p' }, rules: [{}] } }),
+    text: documents({
+      apiVersion: 'security.istio.io/v1',
+      kind: 'AuthorizationPolicy',
+      metadata: { name: 'x', namespace: 'istio-system' },
+      spec: { action: 'CUSTOM', provider: { name: 'p' }, rules: [{}] },
+    }),
     says: /policy\.yaml:\d+:\d+ error SP\d+ /,
   },
-  'a misspelt kind': { file: 'policy.yaml', text: DENY_ALL.replace('AuthorizationPolicy', 'AuthorisationPolicy'), says: /policy\.yaml:\d+:\d+ error SP1023 / },
-  'bytes that are not UTF-8': { file: 'policy.yaml', text: `# \u{fffd}\n${DENY_ALL}`, says: /policy\.yaml:1:1 error SP1004 / },
-  'a port of the machine that another listener has': { file: 'port.yaml', text: 'see below', says: /Gateway port \d+: cannot listen on 127\.0\.0\.1:\d+: / },
+  'a misspelt kind': {
+    file: 'policy.yaml',
+    text: DENY_ALL.replace('AuthorizationPolicy', 'AuthorisationPolicy'),
+    says: /policy\.yaml:\d+:\d+ error SP1023 /,
+  },
+  'bytes that are not UTF-8': {
+    file: 'policy.yaml',
+    text: `# \u{fffd}\n${DENY_ALL}`,
+    says: /policy\.yaml:1:1 error SP1004 /,
+  },
+  'a port of the machine that another listener has': {
+    file: 'port.yaml',
+    text: 'see below',
+    says: /Gateway port \d+: cannot listen on 127\.0\.0\.1:\d+: /,
+  },
   'a certificate that is not there': {
     file: 'port.yaml',
-    text: documents({ ...gateway({ number: 443, tls: { mode: 'SIMPLE', serverCertificate: '/nowhere/tls.crt', privateKey: '/nowhere/tls.key' } }), metadata: { name: 'other', namespace: 'istio-system' } }),
+    text: documents({
+      ...gateway({
+        number: 443,
+        tls: { mode: 'SIMPLE', serverCertificate: '/nowhere/tls.crt', privateKey: '/nowhere/tls.key' },
+      }),
+      metadata: { name: 'other', namespace: 'istio-system' },
+    }),
     says: /\/nowhere\/tls\.crt: /,
   },
 }
@@ -111,7 +158,10 @@ describe('a bad edit keeps the last good configuration:', () => {
       assert.equal((await request(socket, HOST)).status, 200)
       const before = harness.log().length
       const port = harness.gateway.control?.admin.port ?? 0
-      const content = text === 'see below' ? documents({ ...gateway({ number: port }), metadata: { name: 'other', namespace: 'istio-system' } }) : text
+      const content =
+        text === 'see below'
+          ? documents({ ...gateway({ number: port }), metadata: { name: 'other', namespace: 'istio-system' } })
+          : text
       const path = join(harness.paths.dir, 'resources', file)
       writeFileSync(path, what.startsWith('bytes') ? Buffer.from([0xff, 0xfe, 0x0a]) : content)
       const result = await harness.gateway.reload()
@@ -127,7 +177,10 @@ describe('a bad edit keeps the last good configuration:', () => {
         const lines = harness.log().slice(before)
         return lines.some((line) => String(line['message']).startsWith('configuration rejected')) ? lines : null
       })
-      assert.ok(logged.some((line) => line['level'] === 'error' && says.test(String(line['message']))), JSON.stringify(logged))
+      assert.ok(
+        logged.some((line) => line['level'] === 'error' && says.test(String(line['message']))),
+        JSON.stringify(logged),
+      )
       assert.ok((await harness.change({ 'base.yaml': base(), 'policy.yaml': null, 'port.yaml': null })).ok)
       assert.equal(await sample(harness, 'sallyport_config_last_reload_successful'), 1)
     })

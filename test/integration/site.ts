@@ -103,7 +103,7 @@ const GAUGES = [
 ] as const
 
 function metricsEndpoint(harness: Harness): { readonly port: number } {
-  const endpoint = harness.gateway.control?.endpoints[1]
+  const endpoint = harness.gateway.control?.metrics
   if (endpoint === undefined) throw new Error('the metrics server is not up')
   return endpoint
 }
@@ -112,5 +112,7 @@ function metricsEndpoint(harness: Harness): { readonly port: number } {
 function sumOf(text: string, name: string, labels: string): number {
   const series = text.split('\n').filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `))
   if (series.length === 0 && !text.includes(`# TYPE ${name} `)) throw new Error(`no metric ${name}`)
-  return series.filter((line) => line.includes(labels)).reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0)
+  return series
+    .filter((line) => line.includes(labels))
+    .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0)
 }

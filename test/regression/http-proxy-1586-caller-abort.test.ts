@@ -49,7 +49,7 @@ for (const [engine, create] of Object.entries(ENGINES)) {
       [['host', 'site.example', 'content-length', '10'], 'hello'],
     ] as const) {
       await using origin = await startRawOrigin()
-    using upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })
+      using upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })
       const body = new PassThrough()
       upstream.send({ method: 'POST', headers, body })
       body.write('hello')

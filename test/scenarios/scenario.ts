@@ -1,7 +1,8 @@
 /** Starts a gateway over a walk-through's own YAML; see README.md in this folder for the tokens. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Explanation, explain } from '../../src/cli/explain.ts'
+import { explain } from '../../src/cli/explain.ts'
+import type { Explanation } from '../../src/cli/explanation.ts'
 import { type Harness, startHarness } from '../../src/testing/harness.ts'
 import { type Answer, meshConnect, type RequestOptions, request } from '../../src/testing/mesh-client.ts'
 import { type EchoOrigin, startEchoOrigin } from '../../src/testing/origin.ts'
