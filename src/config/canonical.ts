@@ -19,10 +19,14 @@ export type CanonicalOptions = {
   readonly snakeCase: boolean
   /**
    * `absent`: a null field is left out (protobuf-JSON). `refused`: it is an error, because the kind restricts and an absent
-   * field there means "any". Inside `tls` null is always refused. Safer than Istio, which takes null as absent.
+   * field there means "any". For what narrows in other kinds too (`NARROWING`), and inside it, null is always refused.
+   * Safer than Istio, which takes null as absent.
    */
   readonly nulls: 'absent' | 'refused'
 }
+
+/** Fields whose absence means "every request", "every workload", "every namespace" or "plain text". */
+const NARROWING: ReadonlySet<string | number> = new Set(['tls', 'match', 'selector', 'exportTo'])
 
 export type Canonical = { readonly value: unknown; readonly positions: PositionTree }
 
@@ -108,20 +112,28 @@ class Walk {
   }
 
   #null(entry: YamlEntry, path: Path): void {
-    if (this.#options.nulls === 'absent' && !path.slice(0, -1).includes('tls')) return
+    if (this.#options.nulls === 'absent' && !path.some((step) => NARROWING.has(step))) return
     const message = `${formatPath(path)} has no value; absent, it would mean "any"`
     this.#report('SP1032', this.#locate(entry.keyAt), message, { fix: 'write the value or leave the key out' })
   }
 
   #unknown(written: string, fields: readonly string[], entry: YamlEntry, path: Path): void {
     const guess = nearest(camelCase(written), fields)
-    // A misspelt `tls` is as dangerous as a misspelt key inside it.
-    const strict = this.#options.unknownKeys === 'error' || path.includes('tls') || guess === 'tls'
+    // A misspelt or misplaced `tls`, and one below a misspelt key, is as dangerous as a misspelt key inside it.
+    const secures = guess === 'tls' || written === 'tls' || holdsTls(entry.value)
+    const strict = this.#options.unknownKeys === 'error' || path.includes('tls') || secures
     const where = path.length === 0 ? 'here' : `in ${formatPath(path)}`
     const fix = guess === null ? {} : { fix: `did you mean ${guess}?` }
     const message = `unknown key ${JSON.stringify(written)} ${where}${strict ? '' : ', passed over'}`
     this.#report('SP1030', this.#locate(entry.keyAt), message, { ...fix, severity: strict ? 'error' : 'warning' })
   }
+}
+
+/** True when a `tls` block stands somewhere below. The tree is finite: aliases are resolved within bounds. */
+export function holdsTls(node: YamlNode): boolean {
+  if (node.kind === 'list') return node.items.some(holdsTls)
+  if (node.kind !== 'map') return false
+  return node.entries.has('tls') || [...node.entries.values()].some(({ value }) => holdsTls(value))
 }
 
 function isNull(node: YamlNode): boolean {

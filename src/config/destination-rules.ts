@@ -78,12 +78,13 @@ export function indexDestinationRules(
       if (rule === undefined) return null
       const name = `${rule.namespace}/${rule.name}`
       for (const other of ignored)
-        tellOnce(`${name} ${other.name}`, () =>
+        tellOnce(`${name} ${other.name} ${encrypts(other, port) && !encrypts(rule, port)}`, () =>
           report(
             'SP7007',
             other.at('spec', 'trafficPolicy'),
             `the trafficPolicy of DestinationRule ${other.namespace}/${other.name} is not used: ${name} speaks for ${rule.spec.host}`,
-            { fix: 'merge the two rules into one' },
+            // Istio goes by age, which files have not: losing TLS must not depend on a name.
+            { fix: 'merge the two rules into one', ...(encrypts(other, port) && !encrypts(rule, port) ? LOST : {}) },
           ),
         )
       const top = rule.spec.trafficPolicy
@@ -118,6 +119,14 @@ function selectsUs(rule: Rule, settings: Settings): boolean {
   if (rule.namespace !== settings.namespace) return false
   const labels = rule.spec.workloadSelector.matchLabels ?? {}
   return Object.entries(labels).every(([key, value]) => settings.labels[key] === value)
+}
+
+const LOST = { severity: 'error' } as const
+
+/** Whether the rule originates TLS for the port. */
+function encrypts({ spec: { trafficPolicy: top } }: Rule, port: number): boolean {
+  const level = top?.portLevelSettings?.find((each) => each.port.number === port)
+  return ((level ?? top)?.tls?.mode ?? 'DISABLE') !== 'DISABLE'
 }
 
 function rank(rule: Rule): number {

@@ -36,7 +36,14 @@ function open(node: YamlNode, locate: YamlDocument['locate'], report: Report, de
   }
   const items = node.entries.get('items')
   if (kind === 'List' || (kind.endsWith('List') && items !== undefined && !node.entries.has('spec'))) {
-    if (items === undefined || (items.value.kind === 'scalar' && items.value.value === null)) return []
+    // Not an empty list: whatever was meant to stand under a misspelt or emptied key would be lost without a word.
+    if (items === undefined || (items.value.kind === 'scalar' && items.value.value === null)) {
+      const found = items === undefined ? 'no items' : 'items without a value'
+      report('SP1020', items === undefined ? at : locate(items.keyAt), `a ${kind} with ${found}`, {
+        fix: 'write items: [] if the list is meant to be empty',
+      })
+      return []
+    }
     if (items.value.kind !== 'list' || depth >= MAX_LIST_DEPTH) {
       report('SP1020', locate(items.keyAt), depth >= MAX_LIST_DEPTH ? 'lists within lists' : 'items must be a list')
       return []

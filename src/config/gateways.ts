@@ -134,7 +134,7 @@ function fits(server: GatewayServer, merged: readonly GatewayServer[], report: R
     const other = earlier.model
     if (wire(model) !== wire(other) || wire(model) === 'bytes') {
       const message = `server ${model.name} (${wire(model)}) is dropped: ${other.name} (${wire(other)}) has port ${server.gatewayPort}`
-      report('SP4006', source, message)
+      report('SP4006', source, message, loss(model, other))
       return false
     }
     if (wire(model) !== 'TLS') continue
@@ -145,11 +145,24 @@ function fits(server: GatewayServer, merged: readonly GatewayServer[], report: R
       report('SP4007', source, message, { fix: 'give them different hosts or different ports' })
     } else {
       const message = `server ${model.name} is dropped: ${other.name} already has host ${host} on port ${server.gatewayPort}`
-      report('SP4005', source, message)
+      report('SP4005', source, message, loss(model, other))
     }
     return false
   }
   return true
+}
+
+/** TABLE: how well a server knows its callers. */
+const PROOF = { PASSTHROUGH: 0, SIMPLE: 0, OPTIONAL_MUTUAL: 1, MUTUAL: 2, ISTIO_MUTUAL: 3 } as const
+
+/**
+ * Istio keeps the older Gateway; files have no age, so the name decides here, and that may be the other one. Where the
+ * guess would leave the port to a server that knows less about its callers it is not made.
+ */
+function loss(dropped: ServerModel, kept: ServerModel): { severity: 'error'; fix: string } | undefined {
+  const proof = ({ tls }: ServerModel) => (tls === null ? -1 : PROOF[tls.mode])
+  if (proof(kept) >= proof(dropped)) return undefined
+  return { severity: 'error', fix: 'the server that is dropped asks more of its callers: remove the other, or move it' }
 }
 
 /** What is spoken first on the wire: the thing two servers on one port must agree about. */

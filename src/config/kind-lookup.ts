@@ -27,9 +27,11 @@ export function classifyKind(
   }
   const ours = group === 'sallyport.dev'
   if (ours && kind === 'EgressGateway') return { type: 'passed-over', mesh: false }
-  // A known kind in an unknown group: a misspelt group, unless the group has such a kind of its own (Gateway API, Volcano's Job …).
+  // A known kind in another group: a wrong group, unless that group has such a kind of its own (Gateway API, Volcano's
+  // Job …). Core Kubernetes and the mesh's other groups have none: there it is the kind we know, and it may restrict.
   const elsewhere = kinds.find((module) => module.kind === kind)
-  if (elsewhere !== undefined && nearest(group, [elsewhere.group], 3) !== null) {
+  const wrong = group === '' || isMeshGroup(group)
+  if (elsewhere !== undefined && (wrong || nearest(group, [elsewhere.group], 3) !== null)) {
     const fix = `did you mean ${elsewhere.group}/${elsewhere.versions[0] ?? ''}?`
     return { type: 'error', message: `${kind} is not known in API group ${JSON.stringify(group)}`, fix }
   }

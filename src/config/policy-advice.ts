@@ -1,6 +1,7 @@
 /** What an operator should know about a policy that loads but may not mean what was meant. Findings only; changes nothing. */
 import type { SourceRef } from '../core/attributes.ts'
 import { parseAuthority } from '../core/authority.ts'
+import { parsePattern } from '../core/pattern.ts'
 import type { ListenerModel } from '../model/listener.ts'
 import type { ConditionModel, PolicyModel, RuleModel } from '../model/policy.ts'
 import type { Settings } from '../model/settings.ts'
@@ -82,17 +83,50 @@ function adviseOnValue(condition: ConditionModel, value: string, wide: boolean, 
 }
 
 function neverMatches(key: string, value: string): string | null {
-  const exact = !value.startsWith('*') && !value.endsWith('*')
-  if (key === 'host' && exact && parseAuthority(value.toLowerCase()) === null)
+  const pattern = parsePattern(value)
+  if (pattern.kind === 'present') return null
+  const { kind, text } = pattern
+  if (key.startsWith('request.headers[')) {
+    // The parser takes the white space around a value off.
+    const before = kind !== 'suffix' && /^[ \t]/.test(text)
+    const after = kind !== 'prefix' && /[ \t]$/.test(text)
+    return before || after ? 'header values have no white space around them' : null
+  }
+  const alien = ALPHABETS.find((row) => row.keys.includes(key) && !row.allowed.test(text))
+  if (alien !== undefined) return alien.why
+  if (key === 'host' && kind === 'exact' && parseAuthority(text.toLowerCase()) === null)
     return 'it is no host name or IP literal in canonical form (no scheme or path, ASCII only, no leading zeros)'
   if (key === 'path') {
-    if (value.includes('?')) return 'paths are compared without the query'
-    if (value.includes('#')) return 'paths are compared without a fragment'
+    if (text.includes('?')) return 'paths are compared without the query'
+    if (text.includes('#')) return 'paths are compared without a fragment'
     if (!value.startsWith('/') && !value.startsWith('*')) return 'paths start with /'
   }
-  if (key === 'method' && exact && value !== value.toUpperCase()) return 'methods are compared with their case'
   return null
 }
+
+/**
+ * TABLE: what a value may consist of once its leading or trailing star is off; anything else no request can show. A star
+ * that is left stands for itself (behaviour §1.3), except in namespaces and trust domains, where it is one anywhere.
+ */
+const ALPHABETS: readonly { readonly keys: readonly string[]; readonly allowed: RegExp; readonly why: string }[] = [
+  { keys: ['method'], allowed: /^[A-Z-]+$/, why: 'methods are compared with their case: capitals and hyphens' },
+  {
+    keys: ['host', 'connection.sni'],
+    allowed: /^[A-Za-z0-9._:[\]-]*$/,
+    why: 'it is no part of a host name (no scheme, path or space, ASCII only; a star counts only at one end)',
+  },
+  { keys: ['path'], allowed: /^[\x21-\x7e]*$/, why: 'paths are ASCII without spaces; the rest is percent-encoded' },
+  {
+    keys: ['source.principal', 'source.serviceAccount'],
+    allowed: /^[A-Za-z0-9._:/-]*$/,
+    why: 'no SPIFFE ID holds such a character (a star counts only at one end)',
+  },
+  {
+    keys: ['source.namespace', 'source.trustDomain'],
+    allowed: /^[a-z0-9._*-]*$/,
+    why: 'namespaces and trust domains are lower-case letters, digits, dots and hyphens',
+  },
+]
 
 /** Behaviour §1.6: on tunnels a DENY loses its HTTP-only conditions and grows. */
 function adviseOnTunnels(rule: RuleModel, tunnels: readonly ListenerModel[], report: Report): void {

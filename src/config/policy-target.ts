@@ -76,18 +76,23 @@ function checkRef(
 }
 
 /**
- * Whether a policy is for this gateway. Silent when another namespace or other labels are meant; a policy that is
- * left out because of its targetRefs is reported (SP5024).
+ * Whether a policy is for this gateway. Reported when it is left out because of its targetRefs (SP5024), its labels, or
+ * its namespace although it selects our labels (SP5028). Silent about other namespaces' policies for other workloads.
  */
 export function selectsGateway(resource: Resource<TargetSpec>, settings: Settings, report: Report): boolean {
   const { rootNamespace } = settings.mesh
-  if (resource.namespace !== settings.namespace && resource.namespace !== rootNamespace) return false
   const { selector, targetRef: single, targetRefs = [] } = resource.spec
   const refs = single === undefined ? targetRefs : [single, ...targetRefs]
-  if (refs.length === 0)
-    return Object.entries(selector?.matchLabels ?? {}).every(
-      ([key, value]) => Object.hasOwn(settings.labels, key) && settings.labels[key] === value,
-    )
+  const wanted = Object.entries(selector?.matchLabels ?? {})
+  const other = wanted.find(([key, value]) => !(Object.hasOwn(settings.labels, key) && settings.labels[key] === value))
+  if (resource.namespace !== settings.namespace && resource.namespace !== rootNamespace) {
+    if (wanted.length > 0 && other === undefined) reportNamespace(resource, settings, report)
+    return false
+  }
+  if (refs.length === 0) {
+    if (other !== undefined) reportLabel(resource, other, settings, report)
+    return other === undefined
+  }
   if (refs.some((ref) => refersTo(ref, resource, settings))) return true
   const at = resource.at('spec', single === undefined ? 'targetRefs' : 'targetRef')
   const what = refs.map((ref) => `${ref.kind ?? ''} ${ref.name ?? ''}`).join(', ')
@@ -95,6 +100,29 @@ export function selectsGateway(resource: Resource<TargetSpec>, settings: Setting
     fix: 'use spec.selector.matchLabels with the labels of the gateway if it is meant for it',
   })
   return false
+}
+
+/** Trap no. 6 of behaviour §11: a policy in the caller's namespace does nothing at the gateway. */
+function reportNamespace(resource: Resource<TargetSpec>, settings: Settings, report: Report): void {
+  const name = `${resource.kind} ${resource.namespace}/${resource.name}`
+  const what = `${name} selects labels of this gateway, but only for workloads of namespace ${resource.namespace}`
+  report('SP5028', resource.at('metadata', 'namespace'), what, {
+    fix: `write namespace: ${settings.namespace} if it is meant for this gateway`,
+    severity: 'warning',
+  })
+}
+
+function reportLabel(
+  resource: Resource<TargetSpec>,
+  [key, value]: readonly [string, string],
+  settings: Settings,
+  report: Report,
+): void {
+  const at = resource.at('spec', 'selector', 'matchLabels', key)
+  const ours = Object.hasOwn(settings.labels, key) ? settings.labels[key] : undefined
+  const has = ours === undefined ? 'has no such label' : `has ${key}: ${ours}`
+  const what = `${resource.kind} ${resource.namespace}/${resource.name} selects ${key}: ${value}; this gateway ${has}`
+  report('SP5028', at, what)
 }
 
 function refersTo(ref: TargetRef, resource: Resource, settings: Settings): boolean {

@@ -1,6 +1,6 @@
 /** Resource files → Resources: YAML, envelope, canonical walk, schema, checks. All findings of all files in one run. */
 import type { SourceRef } from '../core/attributes.ts'
-import { canonicalise } from './canonical.ts'
+import { canonicalise, holdsTls } from './canonical.ts'
 import { type Envelope, METADATA, openDocument, TOP_LEVEL } from './envelope.ts'
 import { type Display, listResourceFiles, readText, top } from './files.ts'
 import { reportIssues } from './issues.ts'
@@ -140,7 +140,8 @@ class Reader {
     for (const [key, entry] of root.entries) {
       if ((TOP_LEVEL as readonly string[]).includes(key)) continue
       const guess = nearest(key, TOP_LEVEL)
-      const severity = module.unknownKeys
+      // As in the canonical walk: what secures a connection is never passed over.
+      const severity = key === 'tls' || holdsTls(entry.value) ? 'error' : module.unknownKeys
       const message = `unknown key ${JSON.stringify(key)} in the resource${severity === 'error' ? '' : ', passed over'}`
       this.#report('SP1030', locate(entry.keyAt), message, {
         severity,

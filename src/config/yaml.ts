@@ -31,6 +31,12 @@ const MAX_DEPTH = 100
 /** Syntax errors reported per document: after the first few they are echoes. */
 const MAX_ERRORS = 5
 
+/**
+ * Line breaks of YAML 1.1 (go-yaml) that the library does not break lines at: what Kubernetes reads as a key may stand
+ * in a comment here, and the other way round.
+ */
+const STRAY_BREAK = /\r(?!\n)|[\u0085\u2028\u2029]/
+
 const BARE_BOOLEAN = /^(?:[yYnN]|yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF)$/
 const LEADING_ZERO = /^[-+]?0[0-9]+$/
 
@@ -40,6 +46,12 @@ const LEADING_ZERO = /^[-+]?0[0-9]+$/
  */
 export function parseYaml(text: string, file: string, report: Report): readonly YamlDocument[] {
   const locate = lineTable(text, file)
+  const stray = text.search(STRAY_BREAK)
+  if (stray >= 0) {
+    const fix = 'write line feeds, and an escape (\\r, \\u2028 …) in quotes where the character itself is meant'
+    report('SP1010', locate(stray), 'a line break for Kubernetes and none here: a lone CR, NEL, LS or PS', { fix })
+    return []
+  }
   let parsed: readonly Document.Parsed[]
   try {
     // Duplicate keys are found below, with the place of the first one and in linear time.

@@ -78,6 +78,7 @@ class Attempt extends EventEmitter {
   #response: IncomingMessage | null = null
   /** The response broke off; its `complete` is no longer to be believed. */
   #cut = false
+  #keepAliveMs: number | null = null
   #interim = 0
   /** A response or failure was reported, or nobody wants one any more. */
   #settled = false
@@ -169,14 +170,15 @@ class Attempt extends EventEmitter {
       this.#fail(protocolFailure('status_code'))
       return
     }
-    const { headers, why } = cleanResponseHeaders(response.rawHeaders, httpVersion === '1.0', this.#limits.maxHeaders)
-    if (headers === null) {
-      this.#fail(protocolFailure(why))
+    const cleaned = cleanResponseHeaders(response.rawHeaders, httpVersion === '1.0', this.#limits.maxHeaders)
+    if (cleaned.headers === null) {
+      this.#fail(protocolFailure(cleaned.why))
       return
     }
+    this.#keepAliveMs = cleaned.keepAliveMs
     this.#settled = true
     this.#response = response
-    this.#events.onResponse({ status: statusCode, headers, body: response })
+    this.#events.onResponse({ status: statusCode, headers: cleaned.headers, body: response })
   }
 
   /** Any error of the upstream's side, before or after the response head. */
@@ -240,7 +242,7 @@ class Attempt extends EventEmitter {
     const { socket } = this.#connection
     socket.removeListener('close', this.#onClose)
     Object.assign(socket, { _httpMessage: null })
-    if (this.#complete) this.#connection.release()
+    if (this.#complete) this.#connection.release(this.#keepAliveMs)
     else this.#connection.destroy()
     this.#end(this.#complete)
   }

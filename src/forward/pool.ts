@@ -39,6 +39,7 @@ export function poolKey(identity: PoolIdentity): string {
 
 /** Idle connections kept per pool; as many as Node's own agent keeps. */
 const MAX_IDLE = 256
+const CLOSING_MARGIN_MS = 1_000
 
 export type AcquireHandlers = {
   readonly onReady: (connection: PooledConnection) => void
@@ -192,12 +193,17 @@ export class PooledConnection {
   /**
    * Gives the connection back after a complete exchange. It becomes available one turn of the event loop later, and
    * only if nothing arrived meanwhile: bytes nobody asked for would be read as the answer to the next request.
+   * `keepAliveMs`: how long the upstream says it will keep the connection; we let go a second earlier, so that a
+   * request that cannot be repeated does not meet its closing.
    */
-  release(): void {
+  release(keepAliveMs: number | null = null): void {
     this.account()
     this.#uses++
     const { socket } = this
-    if (socket.destroyed || !socket.writable || !socket.readable || this.#pool.retired) {
+    // 0 means no limit, as in DestinationRule.
+    const own = this.#pool.identity.idleTimeoutMs || Number.POSITIVE_INFINITY
+    const restMs = keepAliveMs === null ? own : Math.min(own, keepAliveMs - CLOSING_MARGIN_MS)
+    if (restMs <= 0 || socket.destroyed || !socket.writable || !socket.readable || this.#pool.retired) {
       this.destroy()
       return
     }
@@ -205,7 +211,7 @@ export class PooledConnection {
     socket.on('data', this.#die)
     socket.on('end', this.#die)
     socket.on('timeout', this.#die)
-    socket.setTimeout(this.#pool.identity.idleTimeoutMs)
+    socket.setTimeout(restMs === Number.POSITIVE_INFINITY ? 0 : restMs)
     socket.resume()
     // An idle upstream must not keep a process alive that has nothing else to do.
     socket.unref()

@@ -4,8 +4,15 @@ import { isHopByHop } from '../core/headers.ts'
 
 /** `null` in `headers`: refuse the response (`why` says so for the log). */
 export type CleanedHeaders =
-  | { readonly headers: HeaderList; readonly why: null }
+  | {
+      readonly headers: HeaderList
+      readonly why: null
+      /** How long the upstream says it keeps the connection (`Keep-Alive: timeout=N`), milliseconds; null: it does not say. */
+      readonly keepAliveMs: number | null
+    }
   | { readonly headers: null; readonly why: string }
+
+const KEEP_ALIVE_TIMEOUT = /(?:^|[,;\s])timeout=(\d{1,6})(?:$|[,;\s])/i
 
 /**
  * `raw` is flat, names in any case, as parsed. Refused: more than `maxHeaders` fields (Envoy's max_headers_count),
@@ -18,6 +25,7 @@ export function cleanResponseHeaders(raw: readonly string[], http10: boolean, ma
   let codings = 0
   let coding = ''
   let nominated: Set<string> | null = null
+  let keepAliveMs: number | null = null
   for (let i = 0; i < raw.length; i += 2) {
     const name = (raw[i] as string).toLowerCase()
     const value = raw[i + 1] as string
@@ -25,6 +33,9 @@ export function cleanResponseHeaders(raw: readonly string[], http10: boolean, ma
     else if (name === 'transfer-encoding') {
       codings++
       coding = value
+    } else if (name === 'keep-alive') {
+      const seconds = KEEP_ALIVE_TIMEOUT.exec(value)?.[1]
+      if (seconds !== undefined) keepAliveMs = Number(seconds) * 1_000
     } else if (name === 'connection') {
       nominated ??= new Set()
       for (const part of value.split(',')) nominated.add(part.trim().toLowerCase())
@@ -40,5 +51,5 @@ export function cleanResponseHeaders(raw: readonly string[], http10: boolean, ma
     if (isHopByHop(name) || nominated?.has(name) === true) continue
     headers.push(name, raw[i + 1] as string)
   }
-  return { headers, why: null }
+  return { headers, why: null, keepAliveMs }
 }

@@ -10,6 +10,7 @@ import type { Flag } from '../core/flags.ts'
 import { returnedHeaders } from '../core/headers.ts'
 import type { Refusal } from '../core/refusal.ts'
 import { targetText } from '../core/request-target.ts'
+import type { ClusterStats } from '../core/stats.ts'
 import type { UpstreamCluster } from '../forward/cluster.ts'
 import type { ForwardHandle, OutgoingRequest, UpstreamFailure, UpstreamResponse } from '../forward/forwarder.ts'
 import type { HeaderEdit } from '../model/route.ts'
@@ -46,6 +47,7 @@ export class Exchange implements DownstreamEvents {
   #sentAt = 0
   #handle: ForwardHandle | null = null
   #timer: NodeJS.Timeout | null = null
+  #clusterStats: ClusterStats | null = null
   #responseEdits: readonly (HeaderEdit | null)[] = []
   #finished = false
 
@@ -177,6 +179,7 @@ export class Exchange implements DownstreamEvents {
       request.body?.on('data', (chunk: Buffer) => (record.bytesReceived += chunk.length)),
     )
     this.#sentAt = performance.now()
+    this.#clusterStats = cluster.stats
     this.#handle = this.#environment.forwarder.send(cluster, request, {
       onConnected: (upstream) => {
         record.upstreamHost = upstream.host
@@ -235,6 +238,10 @@ export class Exchange implements DownstreamEvents {
   #timedOut(): void {
     this.#timer = null
     this.#http.stats.downstream_rq_timeout += 1
+    if (this.#clusterStats !== null) {
+      this.#clusterStats.upstream_rq_timeout += 1
+      if (!this.#downstream.responded) this.#clusterStats.upstream_rq.set(504, (this.#clusterStats.upstream_rq.get(504) ?? 0) + 1)
+    }
     this.#handle?.abort()
     if (!this.#downstream.responded) return this.#refuse({ kind: 'response_timeout' })
     this.#record.flags.push('UT')

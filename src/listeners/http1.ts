@@ -27,6 +27,12 @@ export type Http1Server = {
   close(): void
 }
 
+type Reading = {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly events: DownstreamEvents
+}
+
 export function createHttp1Server(limits: Settings['http'], handlers: Http1Handlers): Http1Server {
   const server: Server = createServer({
     insecureHTTPParser: false,
@@ -41,11 +47,14 @@ export function createHttp1Server(limits: Settings['http'], handlers: Http1Handl
   server.maxRequestsPerSocket = 0
   server.timeout = 0
 
+  /** The last request with a body on each connection: whom a parser error concerns while that body is being read. */
+  const reading = new WeakMap<Socket, Reading>()
   const onRequest =
     (expectsContinue: boolean, expectsOther: boolean) => (request: IncomingMessage, response: ServerResponse) => {
       const downstream = new Http1Downstream(request, response, expectsContinue, expectsOther)
       const events = handlers.request(request.socket, downstream)
       if (events === null) return
+      if (downstream.body !== null) reading.set(request.socket, { request, response, events })
       response.once('close', () => events.onClose(response.writableFinished))
       request.on('error', () => {})
       response.on('error', () => {})
@@ -58,7 +67,18 @@ export function createHttp1Server(limits: Settings['http'], handlers: Http1Handl
   )
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     const code = error.code ?? 'unknown'
-    handlers.malformed(socket, refusalOf(code), code)
+    const kind = refusalOf(code)
+    const current = reading.get(socket)
+    if (kind !== null && current?.request.complete === false) {
+      reading.delete(socket)
+      const { response, events } = current
+      // Answered already (an early answer, a refusal): there is nothing more to say, only to close.
+      if (response.writableFinished) lingeringClose(socket)
+      else if (response.writableEnded) response.once('close', () => lingeringClose(socket))
+      else events.onBodyMalformed(code)
+      return
+    }
+    handlers.malformed(socket, kind, code)
   })
   const apply = (next: Settings['http']) => {
     // maxHeaderSize is read per connection and documented as an option only; the property is what the parser reads.
@@ -103,9 +123,8 @@ class Http1Downstream implements Downstream {
     this.protocol = request.httpVersionMajor === 1 && request.httpVersionMinor === 1 ? 'HTTP/1.1' : 'HTTP/1.0'
     this.method = request.method ?? ''
     this.target = request.url ?? ''
-    this.expectsContinue = expectsContinue
-    this.expectsOther = expectsOther
     const raw = request.rawHeaders
+    let unknown = expectsOther
     const headers = Array.from<string>({ length: raw.length })
     const authorities: string[] = []
     let hasBody = false
@@ -115,9 +134,13 @@ class Http1Downstream implements Downstream {
       headers[i] = name
       headers[i + 1] = value
       if (name === 'host') authorities.push(value)
+      // Node takes `100-continue` anywhere in the value for the whole of it.
+      else if (name === 'expect') unknown ||= value.toLowerCase() !== '100-continue'
       else if (name === 'transfer-encoding') hasBody = true
       else if (name === 'content-length' && value !== '0') hasBody = true
     }
+    this.expectsContinue = expectsContinue && !unknown
+    this.expectsOther = unknown
     this.headers = headers
     this.authorities = authorities
     this.body = hasBody ? request : null
@@ -155,6 +178,18 @@ class Http1Downstream implements Downstream {
   reset(): void {
     this.#request.socket.destroy()
   }
+}
+
+/**
+ * Ends a connection after what is still to be written. What the caller goes on sending is thrown away meanwhile: with
+ * unread bytes the system would send RST, and the answer would be lost on its way.
+ */
+export function lingeringClose(socket: Socket, last: string | null = null): void {
+  if (!socket.writable) return void socket.destroy()
+  if (last === null) socket.end()
+  else socket.end(last)
+  socket.resume()
+  setTimeout(() => socket.destroy(), DELAYED_CLOSE_MS)
 }
 
 /** The bytes of a refusal when there is no response object to write it with. */

@@ -4,7 +4,7 @@ import type { RefusalKind } from '../core/refusal.ts'
 import { newRecord } from '../observe/record.ts'
 import { httpConnections } from './connection.ts'
 import type { Environment } from './environment.ts'
-import { rawReply } from './http1.ts'
+import { lingeringClose, rawReply } from './http1.ts'
 import { refusalRow, renderRefusal } from './reply.ts'
 
 /**
@@ -14,7 +14,9 @@ import { refusalRow, renderRefusal } from './reply.ts'
 export function endMalformed(environment: Environment, socket: Socket, kind: RefusalKind | null, code: string): void {
   socket.on('error', () => {})
   const http = httpConnections.get(socket)
-  if (http === undefined || http.poisoned) return void (http?.exchanges.size === 0 && socket.destroy())
+  if (http === undefined) return void socket.destroy()
+  // Already being closed: what still arrives is thrown away, so that the answer reaches the caller.
+  if (http.poisoned) return void (kind === null && socket.destroy())
   if (kind === null && http.exchanges.size > 0) {
     // The connection died under running exchanges; each of them records its own end.
     return void socket.destroy()
@@ -42,13 +44,7 @@ export function endMalformed(environment: Environment, socket: Socket, kind: Ref
   const klass = Math.floor(row.status / 100)
   http.stats.downstream_rq_xx[klass] = (http.stats.downstream_rq_xx[klass] ?? 0) + 1
   environment.finish(record)
-  const answer = () => {
-    if (!socket.writable) return void socket.destroy()
-    socket.end(rawReply(reply.status, reply.headers, reply.body))
-    // Whatever the caller still sends is not read as HTTP any more; give it a moment to see the answer.
-    socket.resume()
-    setTimeout(() => socket.destroy(), 1000)
-  }
+  const answer = () => lingeringClose(socket, rawReply(reply.status, reply.headers, reply.body))
   if (http.exchanges.size === 0) answer()
   else http.whenIdle = answer
 }

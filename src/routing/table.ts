@@ -106,7 +106,7 @@ function compileGrant(model: GrantModel): Grant {
 }
 
 /** Only a SPIFFE identity of the form `/ns/NS/sa/SA` can be in a `from`; an unproved caller is in none. */
-function holdsCaller(grant: GrantModel, peer: Peer): boolean {
+export function holdsCaller(grant: Pick<GrantModel, 'callers'>, peer: Peer): boolean {
   if (peer.kind !== 'spiffe') return false
   const { namespace, serviceAccount } = peer.id
   if (namespace === null) return false

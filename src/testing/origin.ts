@@ -244,10 +244,23 @@ async function sendBytes(response: ServerResponse, count: number): Promise<void>
   response.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': count })
   for (let left = count; left > 0; left -= block.length) {
     const more = response.write(left >= block.length ? block : block.subarray(0, left))
-    if (!more && !response.destroyed) await Promise.race([once(response, 'drain'), once(response, 'close')])
+    if (!more && !response.destroyed) await writable(response)
     if (response.destroyed) return
   }
   response.end()
+}
+
+/** Resolves when more can be written, or never will be. */
+function writable(response: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      response.removeListener('drain', done)
+      response.removeListener('close', done)
+      resolve()
+    }
+    response.on('drain', done)
+    response.on('close', done)
+  })
 }
 
 function tlsOptions(tls: OriginTls): TlsOptions {

@@ -1,6 +1,7 @@
 /** The control ports as an operator or a probe uses them. */
 import { once } from 'node:events'
 import http from 'node:http'
+import net from 'node:net'
 import type { Endpoint } from '../../src/model/settings.ts'
 import type { Harness } from '../../src/testing/harness.ts'
 import { type Answer, readAnswer } from '../../src/testing/mesh-client.ts'
@@ -35,4 +36,14 @@ export async function stat(harness: Harness, name: string): Promise<number | nul
   const { body } = await askControl(harness, 'admin', '/stats')
   const line = body.split('\n').find((each) => each.startsWith(`${name}: `))
   return line === undefined ? null : Number(line.slice(name.length + 2))
+}
+
+/** A port that nobody listens on at this moment. */
+export async function freePort(): Promise<number> {
+  const server = net.createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as net.AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
 }

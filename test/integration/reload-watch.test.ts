@@ -8,13 +8,14 @@ import { type Harness, startHarness } from '../../src/testing/harness.ts'
 import { plainConnect, request } from '../../src/testing/mesh-client.ts'
 import { type EchoOrigin, startEchoOrigin } from '../../src/testing/origin.ts'
 import { authorizationPolicy, documents, gateway, serviceEntry, to, virtualService } from './manifests.ts'
-import { sample } from './operator.ts'
+import { freePort, sample } from './operator.ts'
 
 const HOST = 'site.example'
 const DENY_ALL = documents(authorizationPolicy('deny-all', 'DENY', [{}]))
 
 let origin: EchoOrigin
-const base = () => documents(gateway(), serviceEntry('site', HOST, origin.port), virtualService('site', [HOST], [{ route: to(HOST) }]))
+const base = () =>
+  documents(gateway(), serviceEntry('site', HOST, origin.port), virtualService('site', [HOST], [{ route: to(HOST) }]))
 
 before(async () => {
   origin = await startEchoOrigin()
@@ -41,7 +42,10 @@ describe('watch', () => {
     writeFileSync(file, DENY_ALL)
     requests += await untilStatus(harness, 403)
     // As editors save: a new file in the old one's place.
-    writeFileSync(`${file}~`, documents(authorizationPolicy('deny-none', 'DENY', [{ to: [{ operation: { methods: ['PUT'] } }] }])))
+    writeFileSync(
+      `${file}~`,
+      documents(authorizationPolicy('deny-none', 'DENY', [{ to: [{ operation: { methods: ['PUT'] } }] }])),
+    )
     renameSync(`${file}~`, file)
     requests += await untilStatus(harness, 200)
     writeFileSync(file, DENY_ALL)
@@ -55,7 +59,10 @@ describe('watch', () => {
     const harness = await startHarness({ resources: { 'base.yaml': base(), 'policy.yaml': DENY_ALL }, watch: true })
     const file = join(harness.paths.dir, 'resources', 'policy.yaml')
     writeFileSync(file, '')
-    await eventually('the rejection', async () => (await sample(harness, 'sallyport_config_last_reload_successful')) === 0)
+    await eventually(
+      'the rejection',
+      async () => (await sample(harness, 'sallyport_config_last_reload_successful')) === 0,
+    )
     assert.equal(await untilStatus(harness, 403), 1, 'the DENY stays')
     assert.equal(await sample(harness, 'sallyport_config_generation'), 1)
     writeFileSync(file, documents(authorizationPolicy('deny-all', 'DENY', [])))
@@ -65,26 +72,22 @@ describe('watch', () => {
   })
 
   it('follows a Kubernetes volume: files that are links through ..data, swapped as one', async () => {
-    const harness = await startHarness({
-      resources: { 'base.yaml': base() },
-      watch: true,
-      spec: { resources: ['./resources', './volume'] },
-      prepare: (dir) => {
-        const volume = join(dir, 'volume')
-        mkdirSync(join(volume, '..2026_01'), { recursive: true })
-        writeFileSync(join(volume, '..2026_01', 'policy.yaml'), documents(authorizationPolicy('p', 'DENY', [])))
-        symlinkSync('..2026_01', join(volume, '..data'))
-        symlinkSync('..data/policy.yaml', join(volume, 'policy.yaml'))
-      },
-    })
-    const volume = join(harness.paths.dir, 'volume')
-    let requests = await untilStatus(harness, 200)
-    mkdirSync(join(volume, '..2026_02'))
-    writeFileSync(join(volume, '..2026_02', 'policy.yaml'), DENY_ALL)
+    const harness = await startHarness({ resources: { 'base.yaml': base() }, watch: true })
+    const volume = join(harness.paths.dir, 'resources', 'volume')
+    const fill = (version: string, policy: string) => {
+      mkdirSync(join(volume, version), { recursive: true })
+      writeFileSync(join(volume, version, 'policy.yaml'), policy)
+    }
+    fill('..2026_01', DENY_ALL)
+    symlinkSync('..2026_01', join(volume, '..data'))
+    symlinkSync('..data/policy.yaml', join(volume, 'policy.yaml'))
+    let requests = await untilStatus(harness, 403)
+    fill('..2026_02', documents(authorizationPolicy('deny-all', 'DENY', [])))
     symlinkSync('..2026_02', join(volume, '..data_tmp'))
     renameSync(join(volume, '..data_tmp'), join(volume, '..data'))
     rmSync(join(volume, '..2026_01'), { recursive: true })
-    requests += await untilStatus(harness, 403)
+    requests += await untilStatus(harness, 200)
+    assert.equal(await sample(harness, 'sallyport_config_last_reload_successful'), 1)
     await harness.stop(requests)
   })
 
@@ -101,5 +104,71 @@ describe('watch', () => {
       requests += await untilStatus(harness, 200)
     }
     await harness.stop(requests)
+  })
+})
+
+describe('ports and fields of the bootstrap', () => {
+  it('binds the port of a new Gateway, releases it with the Gateway; connections on it survive other edits', async () => {
+    const harness = await startHarness({ resources: { 'base.yaml': base() } })
+    const free = await freePort()
+    const extra = documents(
+      { ...gateway({ number: free }), metadata: { name: 'extra', namespace: 'istio-system' } },
+      virtualService('extra', [HOST], [{ route: to(HOST) }], { gateways: ['extra'] }),
+    )
+    await assert.rejects(plainConnect(free), { code: 'ECONNREFUSED' })
+    assert.ok((await harness.change({ 'extra.yaml': extra })).ok)
+    assert.equal(harness.gateway.port(free), free)
+    const socket = await plainConnect(free)
+    assert.equal((await request(socket, HOST)).status, 200)
+    assert.ok((await harness.change({ 'deny.yaml': DENY_ALL })).ok)
+    assert.equal((await request(socket, HOST)).status, 403)
+    assert.ok((await harness.change({ 'deny.yaml': null, 'extra.yaml': null })).ok)
+    await assert.rejects(plainConnect(free), { code: 'ECONNREFUSED' })
+    // The Gateway that let this connection in is gone: it must not be served by what that said.
+    const orphan = await request(socket, HOST)
+    assert.deepEqual([orphan.status, orphan.headers['x-sallyport-reason']], [421, 'misdirected'])
+    socket.destroy()
+    await harness.stop(3)
+  })
+
+  it('warns of fields that need a restart and applies the others at once', async () => {
+    const harness = await startHarness({ resources: { 'base.yaml': base() } })
+    const { port } = harness.gateway.control?.admin ?? { port: 0 }
+    const bootstrap = JSON.parse(readFileSync(harness.configFile, 'utf8')) as { spec: Record<string, unknown> }
+    const socket = await plainConnect(harness.gateway.port(80))
+    assert.equal((await request(socket, 'unknown.example')).status, 502)
+    const { ports, admin, meshConfig } = bootstrap.spec
+    const next = {
+      ...bootstrap.spec,
+      ports: { ...(ports as object), 444: 0 },
+      admin: { ...(admin as object), port: port + 1 },
+      bindAddress: '127.0.0.2',
+      meshConfig: {
+        ...(meshConfig as object),
+        outboundTrafficPolicy: { mode: 'ALLOW_ANY' },
+        accessLogEncoding: 'TEXT',
+      },
+    }
+    writeFileSync(harness.configFile, JSON.stringify({ ...bootstrap, spec: next }))
+    await harness.lines(1)
+    assert.deepEqual(await harness.gateway.reload(), { ok: true, errors: [] })
+    const warnings = harness
+      .log()
+      .filter(({ level }) => level === 'warning')
+      .map(({ message }) => String(message))
+    for (const field of ['ports', 'admin', 'bindAddress'])
+      assert.ok(
+        warnings.some((message) => message.startsWith(`${field} has changed`) && message.includes('restart')),
+        `${field}: ${warnings.join('\n')}`,
+      )
+    assert.throws(() => harness.gateway.port(444), /not bound/)
+    assert.equal(await sample(harness, 'sallyport_config_generation'), 2)
+    // ALLOW_ANY: no longer "not registered", but a name that resolves nowhere.
+    assert.equal((await request(socket, 'name.invalid')).status, 503)
+    await eventually('a line of text', () =>
+      readFileSync(harness.paths.accessLog, 'utf8').includes('"GET / HTTP/1.1" 503 '),
+    )
+    socket.destroy()
+    await harness.gateway.close()
   })
 })

@@ -16,7 +16,7 @@ const UNSENDABLE: Readonly<Record<string, Partial<OutgoingRequest>>> = {
   'a character beyond Latin-1': { headers: ['host', 'site.example', 'x-a', '\u0100'] },
   'an empty name': { headers: ['host', 'site.example', '', 'x'] },
   'a space in a name': { headers: ['host', 'site.example', 'x a', 'x'] },
-  __proto__: { headers: ['host', 'site.example', '__proto__', 'x'] },
+  ['__proto__']: { headers: ['host', 'site.example', '__proto__', 'x'] },
   'a space in the target': { target: '/a b' },
   'CR LF in the target': { target: '/a\r\nx-evil: 1' },
   'a wide character in the target': { target: '/\u0100' },

@@ -111,22 +111,10 @@ for (const [engine, create] of Object.entries(ENGINES)) {
 
   test(`${engine}: hop-by-hop fields and what Connection names stay behind; the rest keeps its order`, async () => {
     const fields = [
-      ...[
-        'X-First: 1',
-        'Connection: keep-alive, X-Secret',
-        'Keep-Alive: timeout=5',
-        'X-Secret: s',
-        'Proxy-Authenticate: Basic',
-      ],
-      ...[
-        'Proxy-Connection: close',
-        'Upgrade: h2c',
-        'Trailer: X-T',
-        'TE: trailers',
-        'Set-Cookie: a=1',
-        'X-Caf\u00e9: no',
-      ],
-    ].filter((field) => !field.startsWith('X-Caf'))
+      ...['X-First: 1', 'Connection: keep-alive, X-Secret', 'Keep-Alive: timeout=5', 'X-Secret: s'],
+      ...['Proxy-Authenticate: Basic', 'Proxy-Connection: close', 'Upgrade: h2c', 'Trailer: X-T', 'TE: trailers'],
+      'Set-Cookie: a=1',
+    ]
     const text = `HTTP/1.1 200 OK\r\n${fields.join('\r\n')}\r\nSet-Cookie: b=2\r\nTransfer-Encoding: chunked\r\nX-Last: \u00e9\r\n\r\n0\r\n\r\n`
     await using origin = await startRawOrigin({ onRequest: ({ socket }) => socket.write(Buffer.from(text, 'latin1')) })
     using upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })

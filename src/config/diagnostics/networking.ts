@@ -35,13 +35,13 @@ export const NETWORKING_CODES = {
     severity: 'warning',
     title: 'Gateway server dropped: its host is already taken',
     explanation:
-      'Two TLS servers on one port name the same host. As in Istio the later one (by Gateway name, then namespace) is dropped.',
+      'Two TLS servers on one port name the same host. As in Istio the later one is dropped (here by Gateway name, then namespace, since files have no age). An error where the server that stays asks less of its callers.',
   },
   SP4006: {
     severity: 'warning',
     title: 'Gateway server dropped: protocols conflict on one port',
     explanation:
-      'A port is either plaintext HTTP, plaintext TCP or TLS. As in Istio the later server (by Gateway name, then namespace) is dropped.',
+      'A port is either plaintext HTTP, plaintext TCP or TLS. As in Istio the later server is dropped (here by Gateway name, then namespace, since files have no age). An error where the server that stays asks less of its callers.',
   },
   SP4007: {
     severity: 'error',

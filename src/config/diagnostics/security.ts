@@ -116,13 +116,19 @@ export const SECURITY_CODES = {
     severity: 'warning',
     title: 'Empty list restricts nothing',
     explanation:
-      'Istio reads an empty list like an absent one: the field is not restricted at all. Leave it out, or fill it.',
+      'Istio reads an empty list like an absent one: the field is not restricted at all. Leave it out, or fill it. An error in ALLOW policies, which would admit more than was meant.',
   },
   SP5026: {
     severity: 'warning',
     title: 'Value can never match',
     explanation:
-      'No request has such a host, path or method after normalisation. Where a match would refuse, this is an error: the rule would silently guard nothing.',
+      'No request or caller has such a host, path, method, header value or identity after normalisation: white space, capitals, or a star in a place where it is taken literally. Where a match would refuse, this is an error: the rule would silently guard nothing.',
+  },
+  SP5028: {
+    severity: 'info',
+    title: 'Policy is for other workloads',
+    explanation:
+      'A policy applies to this gateway when it stands in the namespace of the gateway or in the root namespace and its selector is contained in `metadata.labels` of the bootstrap file. A warning where the selector names this gateway and only the namespace is another.',
   },
   SP5027: {
     severity: 'info',

@@ -60,7 +60,9 @@ describe('empty things', () => {
     assert.deepEqual(operation({ hosts: [], notHosts: [] }), [`SP5001 error ${O}`])
   })
   test('an empty list beside others restricts nothing, and says so', () => {
-    assert.deepEqual(source({ principals: [], namespaces: ['a'] }), [`SP5025 warning ${S}.principals`])
+    assert.deepEqual(source({ principals: [], namespaces: ['a'] }), [`SP5025 error ${S}.principals`])
+    const denied = { action: 'DENY', rules: [{ from: [{ source: { principals: [], namespaces: ['a'] } }] }] }
+    assert.deepEqual(findings({ spec: denied }), [`SP5025 warning ${S}.principals`])
   })
   test('empty strings', () => {
     assert.deepEqual(source({ namespaces: ['a', ''] }), [`SP5000 error ${S}.namespaces.1`])

@@ -205,7 +205,11 @@ function checkObject(
   for (const [field, values] of fields) {
     if (values === undefined) continue
     if (values.length === 0)
-      report('SP5025', policy.at(...path, field), `${field} is an empty list and restricts nothing`)
+      report('SP5025', policy.at(...path, field), `${field} is an empty list and restricts nothing`, {
+        fix: 'leave it out, or fill it',
+        // In an ALLOW that admits more callers or requests than the list was there for; in a DENY it refuses more.
+        ...((policy.spec.action ?? 'ALLOW') === 'ALLOW' ? { severity: 'error' } : {}),
+      })
     checkValues(policy, values, [...path, field], checks[field] ?? null, report)
   }
 }

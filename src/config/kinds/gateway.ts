@@ -151,6 +151,13 @@ const CERTIFICATE_FIELDS = [
   'tlsCertificates',
 ] as const satisfies readonly (keyof GatewayTlsSpec)[]
 
+/** Which client certificates a server takes. */
+const CLIENT_FIELDS = [
+  'subjectAltNames',
+  'verifyCertificateSpki',
+  'verifyCertificateHash',
+] as const satisfies readonly (keyof GatewayTlsSpec)[]
+
 function checkMode(tls: GatewayTlsSpec, at: At, report: Report): void {
   const given = CERTIFICATE_FIELDS.filter((field) => tls[field] !== undefined)
   const mode = tls.mode ?? 'PASSTHROUGH'
@@ -169,6 +176,18 @@ function checkMode(tls: GatewayTlsSpec, at: At, report: Report): void {
         report('SP4002', at([field]), `ISTIO_MUTUAL uses the gateway's own SVID; ${field} is not allowed with it`)
       return
     case 'SIMPLE':
+      // They say which client certificates may connect, and SIMPLE asks for none: dropped, anyone could.
+      for (const field of CLIENT_FIELDS)
+        if (tls[field] !== undefined)
+          report('SP4002', at([field]), `mode SIMPLE asks for no client certificate; ${field} could not be enforced`, {
+            fix: 'mode: MUTUAL with caCertificates',
+          })
+      if (tls.caCertificates !== undefined || tls.caCertCredentialName !== undefined)
+        report('SP4011', at(['mode']), 'mode SIMPLE asks for no client certificate; the CA does nothing', {
+          fix: 'mode: MUTUAL if callers are meant to show one',
+        })
+      checkSources(tls, mode, at, report)
+      return
     case 'MUTUAL':
     case 'OPTIONAL_MUTUAL':
       checkSources(tls, mode, at, report)
@@ -209,6 +228,11 @@ function checkSources(tls: GatewayTlsSpec, mode: string, at: At, report: Report)
 }
 
 function checkPins(tls: GatewayTlsSpec, at: At, report: Report): void {
+  for (const field of CLIENT_FIELDS)
+    if (tls[field]?.length === 0)
+      report('SP4002', at([field]), `${field} is empty: every certificate of the CA would do`, {
+        fix: 'leave it out, or fill it',
+      })
   tls.verifyCertificateSpki?.forEach((pin, index) => {
     if (!/^[A-Za-z0-9+/]{43}=$/.test(pin))
       report('SP4000', at(['verifyCertificateSpki', index]), 'not the base64 text of a SHA-256 hash (44 characters)')

@@ -1,0 +1,163 @@
+/**
+ * HTTP/1.1 framing attacks through the whole gateway (threats D2 1–6, 10, 23): whatever two parsers could read in two ways is
+ * answered 400, the connection is closed, what follows on it is never a request, the origin sees nothing of it, and the
+ * log has exactly one line.
+ */
+import assert from 'node:assert/strict'
+import { type TestContext, test } from 'node:test'
+import { rawExchange } from '../../src/testing/mesh-client.ts'
+import { startRawOrigin } from '../../src/testing/origin.ts'
+import { HOST, type Site, startSite } from './site.ts'
+
+const H = `Host: ${HOST}\r\n`
+const CHUNKED = 'Transfer-Encoding: chunked\r\n'
+const FOLLOWING = `GET /smuggled HTTP/1.1\r\n${H}\r\n`
+const post = (fields: string, body: string) => `POST / HTTP/1.1\r\n${H}${fields}\r\n${body}`
+const get = (fields: string) => `GET / HTTP/1.1\r\n${H}${fields}\r\n`
+
+/** Wrong before the body: the origin is not even dialled. */
+const HEADS: Readonly<Record<string, string>> = {
+  'content-length, then chunked': post(`Content-Length: 5\r\n${CHUNKED}`, '0\r\n\r\n'),
+  'chunked, then content-length': post(`${CHUNKED}Content-Length: 5\r\n`, '0\r\n\r\n'),
+  xchunked: post('Transfer-Encoding: xchunked\r\n', '0\r\n\r\n'),
+  'chunked, identity': post('Transfer-Encoding: chunked, identity\r\n', '0\r\n\r\n'),
+  'gzip, chunked': post('Transfer-Encoding: gzip, chunked\r\n', '0\r\n\r\n'),
+  'chunked, chunked': post('Transfer-Encoding: chunked, chunked\r\n', '0\r\n\r\n'),
+  'identity alone': post('Transfer-Encoding: identity\r\n', ''),
+  'empty transfer-encoding': post('Transfer-Encoding:\r\n', '0\r\n\r\n'),
+  'two transfer-encodings': post(CHUNKED + CHUNKED, '0\r\n\r\n'),
+  'space before the colon': post('Transfer-Encoding : chunked\r\n', '0\r\n\r\n'),
+  'vertical tab before the coding': post('Transfer-Encoding: \x0bchunked\r\n', '0\r\n\r\n'),
+  'transfer-encoding folded': post('Transfer-Encoding:\r\n chunked\r\n', '0\r\n\r\n'),
+  'another field folded': get('X-A: a\r\n b\r\n'),
+  'first field folded': `GET / HTTP/1.1\r\n X-A: a\r\n${H}\r\n`,
+  'content-length twice': post('Content-Length: 5\r\nContent-Length: 5\r\n', 'hello'),
+  'two content-lengths': post('Content-Length: 5\r\nContent-Length: 6\r\n', 'hello!'),
+  'content-length +5': post('Content-Length: +5\r\n', 'hello'),
+  'content-length -5': post('Content-Length: -5\r\n', 'hello'),
+  'content-length 5, 5': post('Content-Length: 5, 5\r\n', 'hello'),
+  'content-length 0x5': post('Content-Length: 0x5\r\n', 'hello'),
+  'content-length 5 5': post('Content-Length: 5 5\r\n', 'hello'),
+  'content-length empty': post('Content-Length:\r\n', 'hello'),
+  'content-length over 64 bits': post('Content-Length: 18446744073709551621\r\n', 'hello'),
+  'bare LF throughout': `GET / HTTP/1.1\nHost: ${HOST}\n\n`,
+  'bare LF after a field': `GET / HTTP/1.1\r\nHost: ${HOST}\nX-A: b\r\n\r\n`,
+  'bare LF after the request line': `GET / HTTP/1.1\nHost: ${HOST}\r\n\r\n`,
+  'bare LF at the end of the head': `GET / HTTP/1.1\r\n${H}\n`,
+  'bare CR as a line end': `GET / HTTP/1.1\r\nHost: ${HOST}\rX-A: b\r\n\r\n`,
+  'CR in a value': get('X-A: a\rb\r\n'),
+  'NUL in a value': get('X-A: a\0b\r\n'),
+  'control character in a value': get('X-A: a\x01b\r\n'),
+  'DEL in a value': get('X-A: a\x7fb\r\n'),
+  'NUL in a name': get('X\0A: b\r\n'),
+  'space in a name': get('X A: b\r\n'),
+  'no colon': get('XA\r\n'),
+  'empty name': get(': b\r\n'),
+  'parenthesis in a name': get('X(A): b\r\n'),
+  'byte over 0x7f in a name': get('X\xc3\xa9: b\r\n'),
+  __proto__name: get('__proto__: b\r\n'),
+  'tab after the method': `GET\t/ HTTP/1.1\r\n${H}\r\n`,
+  'space in the target': `GET / x HTTP/1.1\r\n${H}\r\n`,
+  'space after the version': `GET / HTTP/1.1 \r\n${H}\r\n`,
+  'no version': 'GET /\r\n',
+  'HTTP/1.2': `GET / HTTP/1.2\r\n${H}\r\n`,
+  'version in lower case': `GET / http/1.1\r\n${H}\r\n`,
+  'method in lower case': `get / HTTP/1.1\r\n${H}\r\n`,
+  'unknown method': `FOO / HTTP/1.1\r\n${H}\r\n`,
+}
+
+/** Wrong inside the body, after a head that was in order: what went out of it must never be completed. */
+const BODIES: Readonly<Record<string, string>> = {
+  'chunk size over 64 bits': '10000000000000005\r\nhello\r\n0\r\n\r\n',
+  'negative chunk size': '-1\r\nhello\r\n0\r\n\r\n',
+  'chunk size 0x5': '0x5\r\nhello\r\n0\r\n\r\n',
+  'space after the chunk size': '5 \r\nhello\r\n0\r\n\r\n',
+  'bare LF after the chunk size': '5\nhello\r\n0\r\n\r\n',
+  'bare LF in a chunk extension': '5;a\nhello\r\n0\r\n\r\n',
+  'chunk extension of 1 MB': `5;${'a'.repeat(1 << 20)}\r\nhello\r\n0\r\n\r\n`,
+  'no CRLF after the chunk': '5\r\nhello0\r\n\r\n',
+  'chunk longer than its size': '5\r\nhelloX\r\n0\r\n\r\n',
+  'space in a trailer name': '5\r\nhello\r\n0\r\nX T: 1\r\n\r\n',
+  'no CRLF at the end of the body': '5\r\nhello\r\n0\r\n',
+}
+
+type Carrier = 'mesh' | 'plain'
+
+/** The outcome every malformed request shares; answers the log line for the rest. */
+async function refused(site: Site, carrier: Carrier, bytes: string, lineIndex: number): Promise<Readonly<Record<string, unknown>>> {
+  const answer = await rawExchange(await site[carrier](), Buffer.from(bytes + FOLLOWING, 'latin1'))
+  assert.match(answer, /^HTTP\/1\.1 400 Bad Request\r\n/)
+  assert.match(answer, /\r\nconnection: close\r\n/i)
+  assert.match(answer, /\r\nx-sallyport-reason: bad_request\r\n/)
+  assert.equal(answer.split('HTTP/1.1 ').length, 2, 'the request behind it got no answer')
+  const line = (await site.harness.lines(lineIndex + 1))[lineIndex]
+  assert.deepEqual([line?.['response_code'], line?.['reason'], line?.['protocol']], [400, 'bad_request', 'HTTP/1.1'])
+  return line ?? {}
+}
+
+async function sweep(t: TestContext, carrier: Carrier, names: readonly string[]): Promise<void> {
+  const origin = await startRawOrigin()
+  t.after(() => origin.close())
+  const site = await startSite(origin.port)
+  for (const [index, name] of names.entries()) {
+    await t.test(`${carrier}: ${name}`, async () => {
+      await refused(site, carrier, HEADS[name] ?? '', index)
+      assert.equal(origin.connections.length, 0, 'nothing was dialled')
+    })
+  }
+  await site.quiet()
+  await site.harness.stop(names.length)
+}
+
+test('malformed heads over mTLS', async (t) => {
+  await sweep(t, 'mesh', Object.keys(HEADS))
+})
+
+test('malformed heads over plaintext', async (t) => {
+  await sweep(t, 'plain', ['content-length, then chunked', 'two transfer-encodings', 'another field folded', 'bare LF after a field', 'NUL in a value', 'HTTP/1.2'])
+})
+
+test('malformed bodies: the caller gets 400, the origin never a whole request', async (t) => {
+  const origin = await startRawOrigin()
+  t.after(() => origin.close())
+  const site = await startSite(origin.port)
+  let count = 0
+  for (const carrier of ['mesh', 'plain'] as const) {
+    for (const [name, body] of Object.entries(BODIES)) {
+      await t.test(`${carrier}: ${name}`, async () => {
+        const line = await refused(site, carrier, post(CHUNKED, body), count++)
+        assert.equal(line['response_flags'], 'DPE')
+        assert.match(String(line['response_code_details']), /^http1\.codec_error\{HPE_/)
+      })
+    }
+  }
+  await site.quiet()
+  for (const connection of origin.connections) {
+    await connection.closed
+    assert.match(connection.text, /^POST \/ HTTP\/1\.1\r\n/)
+    assert.ok(!connection.text.endsWith('0\r\n\r\n'), `the body was never completed: ${connection.text.slice(-60)}`)
+    assert.ok(!connection.text.includes('/smuggled'))
+  }
+  await site.harness.stop(count)
+})
+
+test('a malformed body behind an answer that came early: one line, and the connection ends', async (t) => {
+  const origin = await startRawOrigin({ onRequest: (connection) => connection.socket.write('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok') })
+  t.after(() => origin.close())
+  const site = await startSite(origin.port)
+  const socket = await site.mesh()
+  let answer = ''
+  socket.setEncoding('latin1').on('data', (chunk: string) => {
+    if (answer === '') socket.write(`zz\r\n${FOLLOWING}`)
+    answer += chunk
+  })
+  socket.write(post(CHUNKED, '5\r\nhello\r\n'))
+  await new Promise((resolve) => socket.once('close', resolve))
+  assert.match(answer, /^HTTP\/1\.1 200 OK\r\n/)
+  assert.equal(answer.split('HTTP/1.1 ').length, 2)
+  await origin.connections[0]?.closed
+  assert.ok(!origin.connections.some((connection) => connection.text.includes('/smuggled')))
+  const [line] = await site.harness.lines(1)
+  assert.equal(line?.['response_code'], 200)
+  await site.harness.stop(1)
+})
