@@ -10,12 +10,12 @@
  *     npm run demo              all steps, then a table of expected and actual
  *     npm run demo -- --keep    the same, then leaves all running and prints curl lines to try, until Ctrl-C
  *
- * Exit code: 0 when every row matches, 1 when one does not or something fails (no curl, for one), 2 usage, 128 + n when ended by
- * signal n (with --keep, Ctrl-C at the end is the way out, and the table decides). Everything lives in one temporary directory and in child processes, and is removed and ended on the way out,
- * whichever way that is.
+ * Exit code: 0 when every row matches, 1 when one does not or something fails (no curl, for one), 2 usage, 128 + n when ended
+ * by signal n (with --keep, Ctrl-C at the end is the way out, and the table decides). Everything lives in one temporary directory
+ * and in child processes, and is removed and ended on the way out, whichever way that is.
  *
- * Files: `walkthroughs.ts` the steps as data (`steps.ts` its words), `tour.ts` does them, `world.ts` CA, sites and files, `gateway-process.ts` the
- * child, `curl.ts` the command lines, `printer.ts` the looks.
+ * Files: `walkthroughs.ts` the steps as data (`steps.ts` its words), `tour.ts` does them, `world.ts` CA, sites and files,
+ * `gateway-process.ts` the child, `curl.ts` the command lines, `printer.ts` the looks.
  */
 import { constants } from 'node:os'
 import path from 'node:path'
@@ -133,9 +133,9 @@ async function stay(visits: readonly Visit[], print: Printer, interrupted: Abort
       print.line(print.paint('dim', `# ${step.title}`))
       print.line(shellLine(['curl', '-i', ...curlArguments(step, await tour.door(step))]))
     }
-    gateway.onAccessLine(({ text }) => print.line(print.paint('dim', text)))
+    gateway.relay((line) => print.line(print.paint('dim', line)))
   }
-  print.heading('Running until Ctrl-C; access-log lines appear here.')
+  print.heading('Running until Ctrl-C. What the gateways print appears here.')
   const stopped = Promise.withResolvers<void>()
   interrupted.addEventListener('abort', () => stopped.resolve(), { once: true })
   if (interrupted.aborted) stopped.resolve()

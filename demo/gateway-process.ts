@@ -2,7 +2,7 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { EventEmitter, once } from 'node:events'
 import path from 'node:path'
-import { createInterface } from 'node:readline'
+import { createInterface, type Interface } from 'node:readline'
 import type { Readable } from 'node:stream'
 
 export const SALLYPORT = path.join(import.meta.dirname, '../bin/sallyport')
@@ -19,6 +19,8 @@ type Message = Readonly<Record<string, unknown>>
 export class GatewayProcess implements AsyncDisposable {
   readonly configFile: string
   readonly #child: ChildProcessByStdio<null, Readable, Readable>
+  readonly #accessOutput: Interface
+  readonly #messageOutput: Interface
   readonly #interrupted: AbortSignal
   readonly #changed = new EventEmitter()
   readonly #accessLog: AccessLine[] = []
@@ -48,11 +50,11 @@ export class GatewayProcess implements AsyncDisposable {
     this.#interrupted = interrupted
     const child = spawn(SALLYPORT, ['run', '-f', configFile], { stdio: ['ignore', 'pipe', 'pipe'] })
     this.#child = child
-    createInterface({ input: child.stdout }).on('line', (text) => {
+    this.#accessOutput = createInterface({ input: child.stdout }).on('line', (text) => {
       this.#accessLog.push({ text, fields: parsed(text) })
       this.#changed.emit('change')
     })
-    createInterface({ input: child.stderr }).on('line', (text) => {
+    this.#messageOutput = createInterface({ input: child.stderr }).on('line', (text) => {
       this.#messages.push(text.startsWith('{') ? parsed(text) : { message: text })
       this.#changed.emit('change')
     })
@@ -109,13 +111,10 @@ export class GatewayProcess implements AsyncDisposable {
     return this.#generation
   }
 
-  /** Tells on every access-log line from now on. */
-  onAccessLine(listener: (line: AccessLine) => void): void {
-    let seen = this.#accessLog.length
-    this.#changed.on('change', () => {
-      for (const line of this.#accessLog.slice(seen)) listener(line)
-      seen = this.#accessLog.length
-    })
+  /** Hands over every line the gateway prints from now on: access log and messages. */
+  relay(listener: (line: string) => void): void {
+    this.#accessOutput.on('line', listener)
+    this.#messageOutput.on('line', listener)
   }
 
   /** SIGTERM, and SIGKILL if that takes too long. Resolves with the exit code. Idempotent. */

@@ -153,7 +153,8 @@ export class Tour {
   /** What the line must say, whatever the step: who asked, for what, with which result, and that it is the only line. */
   #logProblems(step: RequestStep, answer: CurlAnswer, line: AccessLine): string[] {
     const id = step.caller === null ? null : `spiffe://cluster.local/ns/${step.caller.replace('/', '/sa/')}`
-    const request = answer.status === null ? {} : { method: step.method, authority: step.host, path: step.path }
+    const request =
+      answer.status === null ? {} : { method: step.method, authority: step.host, path: step.path, response_flags: '-' }
     const expected = {
       ...request,
       response_code: answer.status ?? 0,

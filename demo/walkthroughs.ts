@@ -1,6 +1,6 @@
 /**
  * What the demo asks and what must come of it, as data: the published walk-throughs whose YAML stands under test/scenarios.
- * Every expectation is what the page shows, or what the contract (docs of `x-sallyport-reason`, access log) promises.
+ * Every expectation is what the page shows, or what the contract (`x-sallyport-reason`, the access log) promises.
  */
 import type { WalkThrough } from './steps.ts'
 
@@ -29,7 +29,7 @@ const ASM: WalkThrough = {
       path: '/anything',
       answer: '200 http://httpbin.org/anything',
       reaches: 'http',
-      log: { upstream_cluster: 'outbound|80||httpbin.org', response_flags: '-', reason: null },
+      log: { upstream_cluster: 'outbound|80||httpbin.org', reason: null },
       keep: true,
     },
     {
@@ -96,7 +96,7 @@ const ASM: WalkThrough = {
     },
     {
       kind: 'explain',
-      title: 'why? ask without sending anything',
+      title: 'sallyport explain: why was that denied?',
       caller: SLEEP_A,
       method: 'POST',
       url: 'http://www.httpbin.org/anything',
@@ -129,7 +129,7 @@ const ASM: WalkThrough = {
       path: '/anything',
       answer: '200 https://httpbin.org/anything',
       reaches: 'https',
-      log: { upstream_cluster: 'outbound|443||httpbin.org', response_flags: '-', reason: null },
+      log: { upstream_cluster: 'outbound|443||httpbin.org', reason: null },
     },
     { kind: 'change', title: 'the egress policy is deleted', files: { 'egress-by-egressgateway.yaml': null } },
     {

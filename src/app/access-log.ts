@@ -32,8 +32,11 @@ export class AccessLog {
     this.#sink = sink
     this.#path = path
     if (before === null) return
+    // At once, and what is lost while it closes later: the counter must not fall in between.
+    const counted = before.dropped()
+    this.#droppedBefore += counted
     void before.close().then(() => {
-      this.#droppedBefore += before.dropped()
+      this.#droppedBefore += before.dropped() - counted
     })
   }
 

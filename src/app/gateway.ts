@@ -19,6 +19,7 @@ import type { ExchangeRecord } from '../observe/record.ts'
 import { Connections } from '../runtime/connections.ts'
 import { Lifecycle } from '../runtime/lifecycle.ts'
 import type { Snapshot } from '../runtime/snapshot.ts'
+import { Tunnels } from '../runtime/tunnels.ts'
 import { AccessLog } from './access-log.ts'
 import { prepareCandidate } from './candidate.ts'
 import { type ControlServers, startControlServers } from './control.ts'
@@ -40,6 +41,7 @@ export class Gateway {
   readonly #log: Log
   readonly #lifecycle = new Lifecycle()
   readonly #connections = new Connections()
+  readonly #tunnels = new Tunnels()
   readonly #terminators = new Terminators()
   readonly #ports = new Ports()
   readonly #accessLog: AccessLog
@@ -100,7 +102,7 @@ export class Gateway {
       certificates: () => this.#active.credentials.inventory,
       accessLogDropped: () => this.#accessLog.dropped,
       openConnections: () => this.#connections.size,
-      openTunnels: () => 0,
+      openTunnels: () => this.#tunnels.size,
       dns: () => this.#active.clusters.dns,
       config: () => ({
         generation: this.#active.generation,
@@ -123,6 +125,7 @@ export class Gateway {
       active: () => this.#active,
       forwarder: createHttpProxyForwarder(),
       connections: this.#connections,
+      tunnels: this.#tunnels,
       finish: (record) => this.#finish(record),
       refusedConnection: (reason) => this.#metrics.connectionRefused(reason),
       draining: () => this.#lifecycle.draining,
@@ -175,7 +178,9 @@ export class Gateway {
 
   /** Loads the files again; any error keeps what runs. Never rejects. */
   async reload(): Promise<ReloadResult> {
-    const result = this.#reloads.then(() => this.#reload())
+    const result = this.#reloads
+      .then(() => this.#reload())
+      .catch((error: unknown) => this.#rejected([error instanceof Error ? error.message : String(error)]))
     this.#reloads = result
     return result
   }
@@ -236,6 +241,7 @@ export class Gateway {
     this.#ports.releaseUnused(next)
     previous?.clusters.retire()
     this.#terminators.keepOnly(next)
+    this.#tunnels.judgeAgain(next, () => this.#active)
     // The end may have begun while we were binding.
     if (this.#lifecycle.draining) this.#ports.close()
   }

@@ -2,7 +2,7 @@
  * One question judged against a model, with every policy, rule and route consulted. Pure: no sockets, no DNS, no
  * files. Calls the same normalisation and the same judgement as the running gateway.
  */
-import { NO_PEER, type Peer, type SourceRef } from '../core/attributes.ts'
+import { type Authority, NO_PEER, type Peer, type SourceRef } from '../core/attributes.ts'
 import { REFUSALS, type RefusalRow } from '../core/refusal.ts'
 import { targetText } from '../core/request-target.ts'
 import { createAddressGuard } from '../forward/address-guard.ts'
@@ -14,7 +14,8 @@ import type { ServerModel } from '../model/listener.ts'
 import type { PolicyExplanation } from '../policy/explain.ts'
 import { indexHosts } from '../routing/host-index.ts'
 import { compileRouteTable } from '../routing/table.ts'
-import { type HttpRequestAttributes, judgeHttp } from '../runtime/judge.ts'
+import { type HttpRequestAttributes, type Judgement, judgeHttp } from '../runtime/judge.ts'
+import { outgoingParts, routeAnswer } from '../runtime/outgoing.ts'
 import { createJudge } from '../runtime/snapshot.ts'
 import { UsageError } from './io.ts'
 
@@ -57,7 +58,7 @@ export function explainRequest(model: GatewayModel, question: Question): Explana
     const ports = model.listeners.map(({ gatewayPort }) => gatewayPort).join(', ')
     throw new UsageError(`no listener for Gateway port ${question.port} (there are: ${ports})`)
   }
-  const peer = readPeer(question.from)
+  const claimed = readPeer(question.from)
   const server = chooseServer(listener.servers, question)
   if (server === null || server.application !== 'http') {
     return refusedEarly(
@@ -66,8 +67,8 @@ export function explainRequest(model: GatewayModel, question: Question): Explana
       'closed before a request is read',
     )
   }
-  if (server.tls?.mode === 'ISTIO_MUTUAL' && peer.kind === 'none')
-    return refusedEarly('no_client_certificate', server, 'closed: this server needs a mesh identity (--from)')
+  const peer = proven(claimed, server, model.settings)
+  if ('refuse' in peer) return refusedEarly(peer.refuse, server, peer.why)
   const downstream = asDownstream(question)
   const sni = server.tls?.mode === 'SIMPLE' ? question.sni : null
   const normal = normaliseRequest(downstream, server.tls === null ? 'http' : 'https', model.settings, sni)
@@ -89,7 +90,7 @@ export function explainRequest(model: GatewayModel, question: Question): Explana
     destinationIp: model.settings.bindAddress,
     destinationPort: listener.bindPort === 0 ? listener.gatewayPort : listener.bindPort,
     gatewayPort: listener.gatewayPort,
-    sni: question.sni,
+    sni: server.tls === null ? null : (question.sni ?? (peer.kind === 'none' ? null : sidecarSni(model, question))),
     http: normal.http,
   }
   const judge = createJudge(model)
@@ -101,13 +102,25 @@ export function explainRequest(model: GatewayModel, question: Question): Explana
   const row: RefusalRow | null = refusal === null ? null : REFUSALS[refusal.kind]
   const forwards = judgement.destination !== null
   const unknownCluster = refusal === null && forwards && clusterModel === null
-  const denied = refusal === null && clusterModel !== null ? deniedAddress(model, clusterModel.name) : null
-  const last: RefusalRow | null = unknownCluster ? REFUSALS.no_cluster : denied === null ? row : REFUSALS.address_denied
+  const answer = refusal === null ? routeAnswer(judgement, normal.http, listener.gatewayPort) : null
+  const unsent =
+    refusal === null &&
+    forwards &&
+    outgoingParts(judgement, normal.http, { ...NO_FACTS, nominated: normal.nominated }) === null
+  const denied = refusal === null && answer === null ? deniedAddress(model, judgement, normal.http.authority) : null
+  const last: RefusalRow | null = unknownCluster
+    ? REFUSALS.no_cluster
+    : unsent
+      ? REFUSALS.bad_path
+      : denied === null
+        ? row
+        : REFUSALS.address_denied
   return {
     allowed: last === null,
-    status: last?.status ?? null,
+    status: last?.status ?? answer?.status ?? null,
     reason: last?.reason ?? null,
-    details: denied === null ? (refusal?.details ?? last?.details ?? null) : `address_denied{${denied}}`,
+    details:
+      last === REFUSALS.address_denied ? `address_denied{${denied}}` : (refusal?.details ?? last?.details ?? null),
     server: server.name,
     policies: judge.authorizer.explain(attributes),
     decidedBy:
@@ -126,7 +139,7 @@ export function explainRequest(model: GatewayModel, question: Question): Explana
     upstream: clusterModel === null ? null : describeUpstream(model, clusterModel.name),
     conclusion:
       last === null
-        ? `allowed: ${normal.http.method} ${normal.http.authority.text}${targetText(normal.http)}`
+        ? `${answer === null ? 'allowed' : `answered ${answer.status} by the route`}: ${normal.http.method} ${normal.http.authority.text}${targetText(normal.http)}`
         : `refused: ${last.status} ${last.reason ?? last.details}`,
   }
 }
@@ -169,6 +182,34 @@ function readPeer(from: string | null): Peer {
   return { kind: 'spiffe', id: parsed.id, certificate }
 }
 
+/**
+ * Who the caller is to this server (identity/peer.ts): nobody where no certificate is asked for; only the mesh's own
+ * trust domains are vouched for. The certificate is taken to be valid and to chain to the right CA.
+ */
+function proven(
+  claimed: Peer,
+  { tls }: ServerModel,
+  { mesh }: GatewayModel['settings'],
+): Peer | { readonly refuse: string; readonly why: string } {
+  if (tls === null || tls.clientCa === null) return NO_PEER
+  if (claimed.kind !== 'spiffe')
+    return tls.mode === 'ISTIO_MUTUAL'
+      ? { refuse: 'no_client_certificate', why: 'closed: this server needs a mesh identity (--from)' }
+      : claimed
+  const { uri, trustDomain } = claimed.id
+  if (tls.subjectAltNames.length > 0 && !tls.subjectAltNames.includes(uri))
+    return { refuse: 'untrusted_certificate', why: 'closed: subjectAltNames of the server do not hold the caller' }
+  if ([mesh.trustDomain, ...mesh.trustDomainAliases].includes(trustDomain)) return claimed
+  return tls.mode === 'ISTIO_MUTUAL'
+    ? { refuse: 'foreign_trust_domain', why: `closed: no bundle vouches for trust domain ${trustDomain}` }
+    : { kind: 'certificate', certificate: claimed.certificate }
+}
+
+/** What a sidecar sends when nobody told it a name (Istio BuildDNSSrvSubsetKey). */
+function sidecarSni({ settings: { name, namespace } }: GatewayModel, { port }: Question): string {
+  return `outbound_.${port}_._.${name}.${namespace}.svc.cluster.local`
+}
+
 /** As the listener chooses: a caller with an identity comes over mTLS; --sni, else what a sidecar sends by default. */
 function chooseServer(servers: readonly ServerModel[], question: Question): ServerModel | null {
   const tls = servers.filter(
@@ -196,6 +237,7 @@ function asDownstream(question: Question): Downstream {
     expectsContinue: false,
     expectsOther: false,
     responded: false,
+    closes: false,
     sendContinue: unused,
     reply: unused,
     start: unused,
@@ -203,11 +245,19 @@ function asDownstream(question: Question): Downstream {
   }
 }
 
-/** STATIC addresses are judged (contract §1); names are not resolved. The class when nothing may be dialled. */
-function deniedAddress(model: GatewayModel, cluster: string): string | null {
-  const found = model.clusters.find(({ name }) => name === cluster)
-  if (found === undefined || found.discovery !== 'static' || found.endpoints.length === 0) return null
+/** What does not decide whether a rewritten path may be sent. */
+const NO_FACTS = { external: true, propagateTrace: true, requestId: '', xForwardedFor: '' }
+
+/**
+ * The class of an address when nothing may be dialled. STATIC addresses are judged (contract §1), and an address that
+ * the request itself names; names are not resolved.
+ */
+function deniedAddress(model: GatewayModel, judgement: Judgement, authority: Authority): string | null {
   const guard = createAddressGuard(model.settings.addressGuard.allow, () => false)
+  const found = model.clusters.find(({ name }) => name === judgement.clusterName)
+  if (judgement.passthrough || found?.discovery === 'dynamic')
+    return authority.isIp ? guard.judge(authority.host, 'resolved') : null
+  if (found === undefined || found.discovery !== 'static' || found.endpoints.length === 0) return null
   const verdicts = found.endpoints.map(({ address }) => guard.judge(address, 'static'))
   return verdicts.every((verdict) => verdict !== null) ? (verdicts[0] ?? null) : null
 }

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto'
 import type { GatewayModel } from '../model/gateway.ts'
 import type { Settings } from '../model/settings.ts'
 import { DIAGNOSTICS } from './diagnostics.ts'
+import { adviseOnEgress } from './egress-advice.ts'
 import { lowerEgressPolicies } from './egress-policies.ts'
 import { bindGateways } from './gateways.ts'
 import { buildListeners } from './listeners.ts'
@@ -26,10 +27,19 @@ export function assemble(settings: Settings, resources: readonly Resource[], rep
   const gateways = bindGateways(settings, resources, counting)
   const tableHosts = bindVirtualServices(settings, resources, gateways, services, counting)
   const { listeners, routeTables } = buildListeners(settings, gateways, tableHosts, egress, counting)
+  adviseOnEgress(egress, routeTables, counting)
   const policies = lowerPolicies(settings, resources, counting, listeners)
   if (errors > 0) return null
   // Last: routes and grants have asked for their clusters by now.
   const clusters = services.clusters()
-  const content = { settings, listeners, policies, routeTables, registry: services.registry, clusters }
+  const content = {
+    settings,
+    listeners,
+    policies,
+    routeTables,
+    tunnelTables: [],
+    registry: services.registry,
+    clusters,
+  }
   return { version: createHash('sha256').update(JSON.stringify(content)).digest('hex'), ...content }
 }

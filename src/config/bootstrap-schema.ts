@@ -89,7 +89,7 @@ const BOOTSTRAP_SPEC = z.object({
   metrics: endpoint('0.0.0.0', 15090),
   health: endpoint('0.0.0.0', 15021),
   tracing: z.object({ propagate: bool.default(true) }).prefault({}),
-  tunnels: z.object({ idleTimeout: duration.prefault('1h'), maxDuration: duration.prefault('0s') }).prefault({}),
+  tunnels: z.object({ idleTimeout: time.prefault('1h'), maxDuration: time.prefault('0s') }).prefault({}),
   dns: z
     .object({
       servers: z

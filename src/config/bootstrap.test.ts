@@ -61,6 +61,7 @@ test('the smallest file: every default of contract §2, paths relative to the fi
     metrics: { address: '0.0.0.0', port: 15090 },
     health: { address: '0.0.0.0', port: 15021 },
     tracing: { propagate: true },
+    tunnels: { idleTimeoutMs: 3_600_000, maxDurationMs: 0 },
     dns: { servers: [], minTtlMs: 1_000, maxTtlMs: 300_000, staleForMs: 600_000 },
     addressGuard: { allow: [] },
     http: {

@@ -130,15 +130,6 @@ function refuseUnbuilt(spec: BootstrapSpec, at: At, report: Report): void {
     'external authorization is not built yet',
     leave,
   )
-  const noTunnels = 'tunnels are not built yet'
-  refuse(spec.tunnels.idleTimeout === 3_600_000, 'tunnels.idleTimeout', noTunnels, 'write 1h or leave it out')
-  refuse(spec.tunnels.maxDuration === 0, 'tunnels.maxDuration', noTunnels, 'write 0s or leave it out')
-  refuse(
-    spec.unauthenticatedPassthrough === 'deny',
-    'unauthenticatedPassthrough',
-    noTunnels,
-    'write deny or leave it out',
-  )
   refuse(
     spec.http.engine !== 'wire',
     'http.engine',
@@ -228,6 +219,7 @@ function settingsOf(
     metrics: spec.metrics,
     health: spec.health,
     tracing: spec.tracing,
+    tunnels: { idleTimeoutMs: spec.tunnels.idleTimeout, maxDurationMs: spec.tunnels.maxDuration },
     dns: { servers: dns.servers, minTtlMs: dns.minTtl, maxTtlMs: dns.maxTtl, staleForMs: dns.staleFor },
     addressGuard: spec.addressGuard,
     http: {

@@ -25,8 +25,8 @@ export type CanonicalOptions = {
   readonly nulls: 'absent' | 'refused'
 }
 
-/** Fields whose absence means "every request", "every workload", "every namespace" or "plain text". */
-const NARROWING: ReadonlySet<string | number> = new Set(['tls', 'match', 'selector', 'exportTo'])
+/** Fields whose absence means "every request", "every workload" or "plain text". */
+const NARROWING: ReadonlySet<string | number> = new Set(['tls', 'match', 'selector'])
 
 export type Canonical = { readonly value: unknown; readonly positions: PositionTree }
 

@@ -99,6 +99,7 @@ function lowerServer(
       application,
       tls,
       routeTable: tableName(resource, spec, application, tls),
+      tunnelTable: null,
     },
   }
 }

@@ -116,7 +116,17 @@ function egressServers(
     const application = http.length > 0 ? 'http' : 'tunnel'
     const name = `asm:${gatewayPort}`
     const source = (http[0] ?? first).source
-    return [{ name, source, sniHosts: ['*'], application, tls: MESH_TLS, routeTable: `asm.${gatewayPort}` }]
+    return [
+      {
+        name,
+        source,
+        sniHosts: ['*'],
+        application,
+        tls: MESH_TLS,
+        routeTable: `asm.${gatewayPort}`,
+        tunnelTable: null,
+      },
+    ]
   }
   if (http[0] !== undefined && everyName.application === 'tunnel' && everyName.tls !== null) {
     const message = `gateway port ${gatewayPort} belongs to ${everyName.name}, which carries opaque bytes for every name`
@@ -139,6 +149,7 @@ function unclaimed(gatewayPort: number): ServerModel {
     application: 'http',
     tls: MESH_TLS,
     routeTable: `unclaimed.${gatewayPort}`,
+    tunnelTable: null,
   }
 }
 

@@ -215,6 +215,7 @@ describe('a DENY that grows on tunnels', () => {
     application,
     tls: null,
     routeTable: 't',
+    tunnelTable: null,
   })
   const listeners: ListenerModel[] = [
     { gatewayPort: 80, bindPort: 8080, servers: [server('http')] },

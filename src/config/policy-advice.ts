@@ -1,7 +1,9 @@
 /** What an operator should know about a policy that loads but may not mean what was meant. Findings only; changes nothing. */
 import type { SourceRef } from '../core/attributes.ts'
 import { parseAuthority } from '../core/authority.ts'
+import { isPathTemplate } from '../core/path-template.ts'
 import { parsePattern } from '../core/pattern.ts'
+import { normalizeTarget, type PathNormalization } from '../core/request-target.ts'
 import type { ListenerModel } from '../model/listener.ts'
 import type { ConditionModel, PolicyModel, RuleModel } from '../model/policy.ts'
 import type { Settings } from '../model/settings.ts'
@@ -37,7 +39,8 @@ export function adviseOnPolicy(
         [condition.values, false],
         [condition.notValues, true],
       ] as const)
-        for (const value of values) adviseOnValue(condition, value, (policy.action !== 'ALLOW') !== not, report)
+        for (const value of values)
+          adviseOnValue(condition, value, (policy.action !== 'ALLOW') !== not, settings, report)
     }
     if (policy.action === 'DENY') adviseOnTunnels(rule, tunnels, report)
     if (policy.action === 'ALLOW') adviseOnAnonymous(rule, report)
@@ -67,7 +70,13 @@ function adviseOnPorts(condition: ConditionModel, ports: Ports, report: Report):
 }
 
 /** `wide`: a match of this value refuses. Then a value that never matches is a hole, not just an oddity. */
-function adviseOnValue(condition: ConditionModel, value: string, wide: boolean, report: Report): void {
+function adviseOnValue(
+  condition: ConditionModel,
+  value: string,
+  wide: boolean,
+  { mesh }: Settings,
+  report: Report,
+): void {
   const { key, source } = condition
   if (key === 'source.principal' && value.startsWith('spiffe://')) {
     report('SP5020', source, `principal ${JSON.stringify(value)} never matches in Istio, which adds spiffe:// itself`, {
@@ -75,7 +84,7 @@ function adviseOnValue(condition: ConditionModel, value: string, wide: boolean, 
     })
     return
   }
-  const why = neverMatches(key, value)
+  const why = neverMatches(key, value) ?? (key === 'path' ? notNormal(value, mesh.pathNormalization) : null)
   if (why === null) return
   report('SP5026', source, `${key} ${JSON.stringify(value)} can never match: ${why}`, {
     severity: wide ? 'error' : 'warning',
@@ -104,6 +113,14 @@ function neverMatches(key: string, value: string): string | null {
   return null
 }
 
+/** An exact path that requests have only before normalisation (`/%61dmin`, `/a//b` with MERGE_SLASHES …). */
+function notNormal(value: string, mode: PathNormalization): string | null {
+  if (parsePattern(value).kind !== 'exact' || isPathTemplate(value)) return null
+  const normal = normalizeTarget(value, mode)?.path ?? null
+  if (normal === value) return null
+  return normal === null ? 'no request has such a path' : `paths are normalised (${mode}): write ${normal}`
+}
+
 /**
  * TABLE: what a value may consist of once its leading or trailing star is off; anything else no request can show. A star
  * that is left stands for itself (behaviour §1.3), except in namespaces and trust domains, where it is one anywhere.
@@ -123,8 +140,8 @@ const ALPHABETS: readonly { readonly keys: readonly string[]; readonly allowed: 
   },
   {
     keys: ['source.namespace', 'source.trustDomain'],
-    allowed: /^[a-z0-9._*-]*$/,
-    why: 'namespaces and trust domains are lower-case letters, digits, dots and hyphens',
+    allowed: /^[A-Za-z0-9._*/-]*$/,
+    why: 'no SPIFFE ID holds such a character',
   },
 ]
 

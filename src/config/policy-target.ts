@@ -108,7 +108,6 @@ function reportNamespace(resource: Resource<TargetSpec>, settings: Settings, rep
   const what = `${name} selects labels of this gateway, but only for workloads of namespace ${resource.namespace}`
   report('SP5028', resource.at('metadata', 'namespace'), what, {
     fix: `write namespace: ${settings.namespace} if it is meant for this gateway`,
-    severity: 'warning',
   })
 }
 

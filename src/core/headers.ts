@@ -142,13 +142,17 @@ export function outgoingHeaders(headers: HeaderList, rules: OutgoingRules): stri
   return out
 }
 
-/** Response fields that must not reach the caller from outside: ours alone to say. */
-export function returnedHeaders(headers: HeaderList): string[] {
+/**
+ * Response fields without those that must not reach the caller from outside: ours alone to say. `bodiless`: a status that
+ * has no body either way (204, 205), so a length would make the caller wait or read on too far (RFC 9110 §8.6, §15.3.6).
+ */
+export function returnedHeaders(headers: HeaderList, bodiless = false): string[] {
   const out: string[] = []
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string
     if (name === 'server' || HOP_BY_HOP.has(name) || name.startsWith('x-envoy-') || name.startsWith('x-sallyport-'))
       continue
+    if (bodiless && name === 'content-length') continue
     out.push(name, headers[i + 1] as string)
   }
   return out

@@ -22,7 +22,7 @@ export async function bindPort(
   port: number,
 ): Promise<BoundPort> {
   let stats: ListenerStats | null = null
-  const server: Server = createServer({ pauseOnConnect: false, noDelay: true }, (socket) => {
+  const server: Server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     if (stats === null) return void socket.destroy()
     const { maxConnections } = environment.active().settings.http
     if (environment.draining() || (maxConnections > 0 && environment.connections.size >= maxConnections)) {

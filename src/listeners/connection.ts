@@ -8,29 +8,26 @@ import { type Connection, NO_PEER, type Peer } from '../core/attributes.ts'
 import type { Flag } from '../core/flags.ts'
 import type { Reason } from '../core/reasons.ts'
 import type { ListenerStats } from '../core/stats.ts'
-import { peerOf, stillHolds } from '../identity/peer.ts'
+import { peerOf } from '../identity/peer.ts'
 import { newRecord } from '../observe/record.ts'
 import type { OpenConnection } from '../runtime/connections.ts'
-import type { ServerPlan } from '../runtime/snapshot.ts'
-import { type ClientHello, MAX_CLIENT_HELLO, readClientHello } from './client-hello.ts'
+import { currentServer, type ServerPlan } from '../runtime/snapshot.ts'
+import { type ClientHello, MAX_CLIENT_HELLO } from './client-hello.ts'
 import type { Environment, HttpConnection } from './environment.ts'
 import { startExchange } from './exchange.ts'
+import { type FirstBytes, readFirstBytes } from './first-bytes.ts'
 import { serveHttp2 } from './http2.ts'
+import { reidentify } from './reidentify.ts'
 import { sniff } from './sniff.ts'
+import { startTunnel, type TunnelStart } from './tunnel.ts'
 
 /** How long a caller may take to say what it speaks (contract §4), milliseconds. */
 const FIRST_BYTES_MS = 5000
-const H2_PREFACE = Buffer.from('PRI * HTTP/2.0\r\n')
 
 let lastId = 0
 
 /** HTTP/1.1 sockets handed to the shared server, so that its callbacks find their connection again. */
 export const httpConnections = new WeakMap<Socket, HttpConnection>()
-
-type First =
-  | { readonly kind: 'tls'; readonly hello: Extract<ClientHello, { kind: 'found' }> }
-  | { readonly kind: 'broken'; readonly why: string }
-  | { readonly kind: 'plain'; readonly h2: boolean }
 
 /** Takes over an accepted socket. Never throws; the socket always has an error listener. */
 export function acceptConnection(
@@ -43,6 +40,9 @@ export function acceptConnection(
   accepted.begin()
 }
 
+/** A terminated outer layer, and how its server was chosen. */
+type OuterTls = { readonly sni: string | null; readonly mesh: boolean; readonly socket: TLSSocket }
+
 class Accepted {
   readonly #environment: Environment
   readonly #stats: ListenerStats
@@ -51,6 +51,10 @@ class Accepted {
   #connection: Connection
   /** True once requests (or a record) speak for this connection. */
   #settled = false
+  /** Finish what runs: before there are requests, nothing does. HTTP/1.1 is told by its server. */
+  #drain = (): void => {
+    if (!this.#settled) this.#raw.destroy()
+  }
 
   constructor(environment: Environment, stats: ListenerStats, gatewayPort: number, raw: Socket) {
     this.#environment = environment
@@ -77,10 +81,7 @@ class Accepted {
     raw.setNoDelay(true)
     this.#stats.downstream_cx_total += 1
     this.#stats.downstream_cx_active += 1
-    const open: OpenConnection = {
-      drain: () => (this.#settled ? undefined : raw.destroy()),
-      destroy: () => raw.destroy(),
-    }
+    const open: OpenConnection = { drain: () => this.#drain(), destroy: () => raw.destroy() }
     this.#environment.connections.add(open)
     raw.once('close', () => {
       this.#stats.downstream_cx_active -= 1
@@ -89,7 +90,10 @@ class Accepted {
     })
     const listener = this.#environment.active().listeners.get(this.#gatewayPort)
     if (listener === undefined) return void raw.destroy()
-    sniff<First>(raw, FIRST_BYTES_MS, MAX_CLIENT_HELLO, firstLayer, (outcome) => {
+    const { plaintext } = listener
+    // Raw TCP is judged and dialled at once: the other side may be the one to speak first (contract §4).
+    if (plaintext?.model.application === 'tunnel') return this.#tunnel(raw, plaintext, { sni: undefined, outer: null })
+    sniff<FirstBytes>(raw, FIRST_BYTES_MS, MAX_CLIENT_HELLO, readFirstBytes, (outcome) => {
       if (outcome.kind !== 'decided') {
         if (outcome.kind === 'timeout') this.#stats.downstream_pre_cx_timeout += 1
         if (outcome.bytes === 0) return void raw.destroy()
@@ -103,9 +107,8 @@ class Accepted {
       }
       const first = outcome.value
       if (first.kind === 'broken') return this.#end('protocol_mismatch', 'DPE', first.why)
-      if (first.kind === 'tls') return this.#tls(first.hello)
-      const server = listener.plaintext
-      if (server !== null && server.model.application === 'http') return this.#http(raw, server, null, first.h2)
+      if (first.kind === 'hello') return this.#tls(first.hello)
+      if (plaintext !== null) return this.#http(raw, plaintext, null, first.kind === 'h2')
       this.#end('protocol_mismatch', 'NR', 'plaintext where this port speaks TLS only')
     })
   }
@@ -125,7 +128,7 @@ class Accepted {
       )
       return this.#end(hello.sni === null ? 'no_sni' : 'no_server_for_sni', 'NR', 'filter_chain_not_found')
     }
-    if (server.material === null) return this.#end('protocol_mismatch', 'NR', 'TLS passthrough is not built yet')
+    if (server.material === null) return this.#tunnel(this.#raw, server, { sni: hello.sni, outer: null })
     this.#environment.terminator(server).accept(this.#raw, {
       failed: (code, message) => {
         this.#stats.ssl_connection_error += 1
@@ -152,32 +155,68 @@ class Accepted {
       peer,
       tls: { sni, alpn, version: socket.getProtocol() ?? '', cipher: socket.getCipher()?.name ?? '' },
     }
-    if (server.model.application !== 'http')
-      return this.#end('protocol_mismatch', 'NR', 'tunnels are not built yet', socket)
-    if (alpn === 'h2') return this.#http(socket, server, { sni, mesh, socket }, true)
-    if (alpn === 'http/1.1') return this.#http(socket, server, { sni, mesh, socket }, false)
+    const tls = { sni, mesh, socket }
+    const takesHttp = server.model.application === 'http'
+    if (takesHttp && alpn === 'h2') return this.#http(socket, server, tls, true)
+    if (takesHttp && alpn === 'http/1.1') return this.#http(socket, server, tls, false)
     // Sidecars that negotiated `istio` or nothing may speak either version, or wrap the application's own TLS.
-    sniff<'h1' | 'h2' | 'tls'>(socket, FIRST_BYTES_MS, H2_PREFACE.length, innerLayer, (outcome) => {
-      if (outcome.kind !== 'decided')
-        return this.#end(
-          outcome.kind === 'timeout' ? 'protocol_mismatch' : null,
-          'DC',
-          `no request: ${outcome.kind}`,
-          socket,
-        )
-      if (outcome.value === 'tls')
-        return this.#end('protocol_mismatch', 'DPE', 'TLS inside mTLS on an HTTP server', socket)
-      this.#http(socket, server, { sni, mesh, socket }, outcome.value === 'h2')
+    sniff<FirstBytes>(socket, FIRST_BYTES_MS, MAX_CLIENT_HELLO, readFirstBytes, (outcome) => {
+      if (outcome.kind === 'decided') return this.#inside(server, tls, outcome.value)
+      // Silence on a server of opaque bytes: the other side speaks first.
+      if (!takesHttp && outcome.kind === 'timeout')
+        return this.#tunnel(socket, server, { sni: undefined, outer: { sni } }, tls)
+      this.#end(outcome.kind === 'closed' ? null : 'protocol_mismatch', 'DC', `no request: ${outcome.kind}`, socket)
     })
   }
 
-  #http(
+  /** What the mTLS holds: requests, the application's own TLS, or other bytes. */
+  #inside(server: ServerPlan, tls: OuterTls, first: FirstBytes): void {
+    const { socket, sni } = tls
+    if (first.kind === 'broken') return this.#end('protocol_mismatch', 'DPE', first.why, socket)
+    if (first.kind === 'hello') {
+      if (server.tunnels !== null) return this.#tunnel(socket, server, { sni: first.hello.sni, outer: { sni } }, tls)
+      return this.#end('protocol_mismatch', 'DPE', 'TLS inside mTLS on an HTTP server', socket)
+    }
+    if (server.model.application === 'http') return this.#http(socket, server, tls, first.kind === 'h2')
+    this.#tunnel(socket, server, { sni: undefined, outer: { sni } }, tls)
+  }
+
+  #tunnel(
     socket: Socket,
     server: ServerPlan,
-    tls: { readonly sni: string | null; readonly mesh: boolean; readonly socket: TLSSocket } | null,
-    h2: boolean,
+    names: Pick<TunnelStart, 'sni' | 'outer'>,
+    tls: OuterTls | null = null,
   ): void {
     this.#settled = true
+    let { trustKey, peerRules } = server
+    let connection = this.#connection
+    const chosenBy =
+      tls === null ? (this.#connection.tls === null ? null : { sni: this.#connection.tls.sni, mesh: false }) : tls
+    startTunnel(this.#environment, {
+      ...names,
+      connection,
+      stats: this.#stats,
+      gatewayPort: this.#gatewayPort,
+      socket,
+      server,
+      serverUnder: (snapshot) => {
+        const next = currentServer(snapshot, this.#gatewayPort, chosenBy)
+        if (next === null || next.trustKey === trustKey || tls === null) return next
+        const again = reidentify(tls.socket, connection, peerRules, next)
+        if (again === null) return null
+        connection = again
+        trustKey = next.trustKey
+        peerRules = next.peerRules
+        return next
+      },
+    })
+  }
+
+  #http(socket: Socket, server: ServerPlan, tls: OuterTls | null, h2: boolean): void {
+    this.#settled = true
+    // HTTP has no half-open connections: a caller that ends its side is gone.
+    socket.allowHalfOpen = false
+    this.#raw.allowHalfOpen = false
     const environment = this.#environment
     const http: HttpConnection = {
       connection: this.#connection,
@@ -186,7 +225,7 @@ class Accepted {
       tls: tls === null ? null : { sni: tls.sni, mesh: tls.mesh },
       trustKey: server.trustKey,
       peerRules: server.peerRules,
-      reidentify: (plan) => (tls === null ? null : reidentify(tls.socket, http, plan)),
+      reidentify: (plan) => (tls === null ? null : reidentify(tls.socket, http.connection, http.peerRules, plan)),
       exchanges: new Set(),
       poisoned: false,
       whenIdle: null,
@@ -206,12 +245,8 @@ class Accepted {
         if (streams === 0) this.#end('bad_request', 'DPE', code)
       },
     })
-    const open: OpenConnection = { drain: () => session.close(), destroy: () => session.destroy() }
-    environment.connections.add(open)
-    session.once('close', () => {
-      environment.connections.delete(open)
-      this.#raw.destroy()
-    })
+    this.#drain = () => session.close()
+    session.once('close', () => this.#raw.destroy())
     if (environment.draining()) session.close()
   }
 
@@ -228,35 +263,6 @@ class Accepted {
     else record.connectionTerminationDetails = detail.replaceAll(/\s/g, '_')
     this.#environment.finish(record)
   }
-}
-
-/** Under a new trust bundle: the same certificate judged again. Only mesh trust can be re-established without a handshake. */
-function reidentify(socket: TLSSocket, http: HttpConnection, plan: ServerPlan): Connection | null {
-  const { connection, peerRules: old } = http
-  const { peerRules: next } = plan
-  if (next === null || old === null) return next === old ? connection : null
-  if (stillHolds(old, next)) return connection
-  if (next.mode !== 'ISTIO_MUTUAL') return null
-  // OpenSSL's verdict is of the old bundle: make the chain be worked out against the new one.
-  const verdict = peerOf(socket, { ...next, meshVerified: false }, Date.now())
-  return 'refuse' in verdict ? null : { ...connection, peer: verdict.peer }
-}
-
-function firstLayer(bytes: Buffer): First | null {
-  if (bytes[0] !== 0x16) {
-    const inner = innerLayer(bytes)
-    return inner === null ? null : { kind: 'plain', h2: inner === 'h2' }
-  }
-  const hello = readClientHello(bytes)
-  if (hello.kind === 'incomplete') return null
-  return hello.kind === 'found' ? { kind: 'tls', hello } : { kind: 'broken', why: hello.why }
-}
-
-function innerLayer(bytes: Buffer): 'h1' | 'h2' | 'tls' | null {
-  if (bytes[0] === 0x16) return 'tls'
-  const length = Math.min(bytes.length, H2_PREFACE.length)
-  if (bytes.compare(H2_PREFACE, 0, length, 0, length) !== 0) return 'h1'
-  return length === H2_PREFACE.length ? 'h2' : null
 }
 
 /** v4-mapped addresses as IPv4, as Envoy logs them. */

@@ -26,6 +26,8 @@ export type Downstream = {
   reset(): void
   /** True once a response head was sent. */
   readonly responded: boolean
+  /** True once the answer has said that it is the last one on this connection. */
+  readonly closes: boolean
 }
 
 /** What a carrier tells the exchange about its end. */

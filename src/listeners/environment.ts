@@ -7,6 +7,7 @@ import type { PeerRules } from '../identity/peer.ts'
 import type { ExchangeRecord } from '../observe/record.ts'
 import type { Connections } from '../runtime/connections.ts'
 import type { ServerPlan, Snapshot } from '../runtime/snapshot.ts'
+import type { Tunnels } from '../runtime/tunnels.ts'
 import type { Exchange } from './exchange.ts'
 import type { Http1Server } from './http1.ts'
 import type { Terminator } from './terminate.ts'
@@ -16,6 +17,7 @@ export type Environment = {
   readonly active: () => Snapshot
   readonly forwarder: Forwarder
   readonly connections: Connections
+  readonly tunnels: Tunnels
   /** Access log and metrics; called exactly once per record. */
   readonly finish: (record: ExchangeRecord) => void
   readonly refusedConnection: (reason: Reason) => void

@@ -24,16 +24,29 @@ import type { Environment, HttpConnection } from './environment.ts'
 import { type Normalised, normaliseRequest } from './normalise.ts'
 import { refusalRow, renderRefusal, SERVER } from './reply.ts'
 
-/** Starts judging and carrying a request. null: the connection is doomed, nothing on it is a request any more. */
+/** Requests a caller may send ahead on one HTTP/1.1 connection; as many as HTTP/2 lets run at once. */
+const MAX_PIPELINED = 100
+
+/**
+ * Starts judging and carrying a request. null: the connection is doomed, nothing on it is a request any more.
+ * Pipelined requests take turns: run at once, one connection could open any number to the outside, and what the caller
+ * meant to happen in order (RFC 9112 §9.3.2) would not.
+ */
 export function startExchange(
   environment: Environment,
   http: HttpConnection,
   downstream: Downstream,
 ): DownstreamEvents | null {
   if (http.poisoned) return null
+  if (downstream.protocol !== 'HTTP/2' && http.exchanges.size >= MAX_PIPELINED) {
+    // What was asked for so far is answered; the caller has to ask for the rest again, as after any close.
+    http.poisoned = true
+    http.whenIdle ??= () => downstream.reset()
+    return null
+  }
   const exchange = new Exchange(environment, http, downstream)
   http.exchanges.add(exchange)
-  exchange.run()
+  if (downstream.protocol === 'HTTP/2' || http.exchanges.size === 1) exchange.run()
   return exchange
 }
 
@@ -41,7 +54,8 @@ export class Exchange implements DownstreamEvents {
   readonly #environment: Environment
   readonly #http: HttpConnection
   readonly #downstream: Downstream
-  readonly #snapshot: Snapshot
+  /** Of when it began to be judged: a pipelined request is judged by what holds when its turn comes. */
+  #snapshot: Snapshot
   readonly #record: ExchangeRecord
   readonly #startedAt: number
   #sentAt = 0
@@ -49,6 +63,7 @@ export class Exchange implements DownstreamEvents {
   #timer: NodeJS.Timeout | null = null
   #clusterStats: ClusterStats | null = null
   #responseEdits: readonly (HeaderEdit | null)[] = []
+  #started = false
   #finished = false
 
   constructor(environment: Environment, http: HttpConnection, downstream: Downstream) {
@@ -60,13 +75,17 @@ export class Exchange implements DownstreamEvents {
     this.#startedAt = performance.now()
     http.stats.downstream_rq_total += 1
     http.stats.downstream_rq_active += 1
-  }
-
-  run(): void {
-    describeRequest(this.#record, this.#downstream)
-    const { body } = this.#downstream
+    describeRequest(this.#record, downstream)
+    const { body } = downstream
     if (body === null) this.#record.requestDurationMs = 0
     else body.once('end', () => (this.#record.requestDurationMs = Math.round(performance.now() - this.#startedAt)))
+  }
+
+  /** Judges and carries, once. */
+  run(): void {
+    if (this.#started || this.#finished) return
+    this.#started = true
+    this.#snapshot = this.#environment.active()
     const server = this.#server()
     if (server === null) return
     const { tls } = server.model
@@ -207,12 +226,16 @@ export class Exchange implements DownstreamEvents {
     record.responseDurationMs = Math.round(now - this.#startedAt)
     record.responseCode = response.status
     record.responseCodeDetails = 'via_upstream'
-    const headers = [...editedResponse(returnedHeaders(response.headers), this.#responseEdits)]
+    const bodiless = response.status === 204 || response.status === 205
+    const headers = [...editedResponse(returnedHeaders(response.headers, bodiless), this.#responseEdits)]
     headers.push('x-envoy-upstream-service-time', String(record.upstreamServiceTimeMs), 'server', SERVER)
     record.responseHeaders = headers
     const grpc = record.isGrpc ? headerValue(headers, 'grpc-status') : null
-    if (grpc !== null) record.grpcStatus = Number(grpc)
+    // What is no status of gRPC's own (0–16) is UNKNOWN to every client; it must not become a label of the upstream's choice.
+    if (grpc !== null) record.grpcStatus = /^(?:\d|1[0-6])$/.test(grpc) ? Number(grpc) : 2
     const sink = this.#downstream.start(response.status, headers, this.#environment.draining())
+    // The caller went away this very moment; `pipeline` would throw, and its `close` is on its way to us.
+    if (sink.destroyed || sink.closed) return this.#handle?.abort()
     response.body.on('data', (chunk: Buffer) => (record.bytesSent += chunk.length))
     // Before the pipeline tears the caller's side down: whose fault it was must be known when that closes.
     response.body.once('error', () => {
@@ -240,7 +263,8 @@ export class Exchange implements DownstreamEvents {
     this.#http.stats.downstream_rq_timeout += 1
     if (this.#clusterStats !== null) {
       this.#clusterStats.upstream_rq_timeout += 1
-      if (!this.#downstream.responded) this.#clusterStats.upstream_rq.set(504, (this.#clusterStats.upstream_rq.get(504) ?? 0) + 1)
+      if (!this.#downstream.responded)
+        this.#clusterStats.upstream_rq.set(504, (this.#clusterStats.upstream_rq.get(504) ?? 0) + 1)
     }
     this.#handle?.abort()
     if (!this.#downstream.responded) return this.#refuse({ kind: 'response_timeout' })
@@ -280,6 +304,20 @@ export class Exchange implements DownstreamEvents {
     this.#finish(complete)
   }
 
+  /** What came of the body must not count as whole anywhere: the upstream is cut, the caller told (or cut). */
+  onBodyMalformed = (code: string): void => {
+    if (this.#finished) return
+    this.#started = true
+    this.#handle?.abort()
+    const details = `http1.codec_error{${code}}`
+    if (!this.#downstream.responded) return this.#refuse({ kind: 'bad_request', details })
+    this.#record.flags.push('DPE')
+    this.#record.reason = 'bad_request'
+    this.#record.responseCodeDetails = details
+    this.#http.poisoned = true
+    this.#downstream.reset()
+  }
+
   /** The connection went away under the request (also when its answer was still queued behind another). */
   connectionClosed(): void {
     this.#finish(false)
@@ -290,7 +328,9 @@ export class Exchange implements DownstreamEvents {
     this.#finished = true
     if (this.#timer !== null) clearTimeout(this.#timer)
     this.#http.exchanges.delete(this)
-    if (this.#http.exchanges.size === 0) this.#http.whenIdle?.()
+    const [next] = this.#http.exchanges
+    if (next === undefined) this.#http.whenIdle?.()
+    else if (complete && !this.#downstream.closes) next.run()
     const { stats } = this.#http
     const record = this.#record
     stats.downstream_rq_active -= 1
@@ -308,7 +348,7 @@ export class Exchange implements DownstreamEvents {
   #cut(): void {
     const record = this.#record
     if (!this.#downstream.responded) record.responseCode = 0
-    if (record.flags.includes('UC') || record.flags.includes('UT') || record.reason === 'untrusted_certificate') return
+    if (record.reason !== null || record.flags.includes('UC') || record.flags.includes('UT')) return
     if (this.#environment.cutting()) {
       record.reason = 'draining'
       record.responseCodeDetails = 'downstream_local_disconnect(drain_deadline)'

@@ -55,7 +55,11 @@ export function createHttp1Server(limits: Settings['http'], handlers: Http1Handl
       const events = handlers.request(request.socket, downstream)
       if (events === null) return
       if (downstream.body !== null) reading.set(request.socket, { request, response, events })
-      response.once('close', () => events.onClose(response.writableFinished))
+      response.once('close', () => {
+        events.onClose(response.writableFinished)
+        // Answered before the request was over (an upstream's early 413): nobody reads the rest of it. As Envoy, close.
+        if (downstream.body !== null && !request.complete && !request.socket.destroyed) lingeringClose(request.socket)
+      })
       request.on('error', () => {})
       response.on('error', () => {})
     }
@@ -114,6 +118,7 @@ class Http1Downstream implements Downstream {
   readonly body: Readable | null
   readonly expectsContinue: boolean
   readonly expectsOther: boolean
+  closes = false
   readonly #request: IncomingMessage
   readonly #response: ServerResponse
 
@@ -158,6 +163,7 @@ class Http1Downstream implements Downstream {
     const response = this.#response
     // A body the caller has not been asked for yet will not come; keeping the connection would leave it out of step.
     const ends = close || this.expectsContinue || this.expectsOther
+    this.closes = ends
     response.writeHead(status, STATUS_CODES[status] ?? '', ends ? [...headers, 'connection', 'close'] : headers)
     response.end(body)
     if (this.body !== null && !this.#request.complete) {
@@ -171,6 +177,7 @@ class Http1Downstream implements Downstream {
   }
 
   start(status: number, headers: string[], close: boolean): Writable {
+    this.closes = close
     this.#response.writeHead(status, STATUS_CODES[status] ?? '', close ? [...headers, 'connection', 'close'] : headers)
     return this.#response
   }

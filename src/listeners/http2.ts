@@ -3,7 +3,7 @@
  * http2.Server refuses sockets whose ALPN is absent or `istio`, both of which sidecars send.
  */
 import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
-import type { Duplex, Readable, Writable } from 'node:stream'
+import { type Duplex, type Readable, Writable } from 'node:stream'
 import type { Settings } from '../model/settings.ts'
 import type { Downstream, DownstreamEvents } from './downstream.ts'
 
@@ -25,6 +25,8 @@ export function serveHttp2(socket: Duplex, limits: Settings['http'], handlers: H
     maxSessionRejectedStreams: 100,
     maxOutstandingPings: 10,
     maxSettings: 32,
+    // Repeated fields of an answer are passed on as they came; by default Node throws for some names.
+    strictSingleValueFields: false,
     settings: {
       maxConcurrentStreams: MAX_STREAMS,
       initialWindowSize: STREAM_WINDOW,
@@ -38,14 +40,21 @@ export function serveHttp2(socket: Duplex, limits: Settings['http'], handlers: H
     streams += 1
     stream.on('error', () => {})
     const downstream = new Http2Downstream(
+      session,
       stream,
       raw,
       (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0,
       headers[':method'] ?? '',
     )
     const events = handlers.request(downstream)
-    if (events === null) return
+    // Doomed: nothing on it is a request any more, and a stream without an answer would wait for ever.
+    if (events === null) return void session.destroy(undefined, constants.NGHTTP2_CANCEL)
     stream.once('close', () => events.onClose(downstream.complete))
+    stream.once('aborted', () => {
+      events.onClose(false)
+      // With NO_ERROR, Node would keep the stream until somebody has read the body that came before the reset.
+      process.nextTick(() => stream.destroy())
+    })
   })
   session.on('error', (error: NodeJS.ErrnoException) => handlers.failed(error.code ?? error.message, streams))
   return session
@@ -53,6 +62,7 @@ export function serveHttp2(socket: Duplex, limits: Settings['http'], handlers: H
 
 class Http2Downstream implements Downstream {
   readonly protocol = 'HTTP/2' as const
+  readonly closes = false
   readonly method: string
   readonly target: string
   readonly authorities: readonly string[]
@@ -60,10 +70,17 @@ class Http2Downstream implements Downstream {
   readonly body: Readable | null
   readonly expectsContinue: boolean
   readonly expectsOther: boolean
+  readonly #session: ServerHttp2Session
   readonly #stream: ServerHttp2Stream
-  #finished = false
 
-  constructor(stream: ServerHttp2Stream, raw: readonly string[], ended: boolean, method: string) {
+  constructor(
+    session: ServerHttp2Session,
+    stream: ServerHttp2Stream,
+    raw: readonly string[],
+    ended: boolean,
+    method: string,
+  ) {
+    this.#session = session
     this.#stream = stream
     this.method = method
     const headers: string[] = []
@@ -89,13 +106,21 @@ class Http2Downstream implements Downstream {
     this.expectsContinue = expect !== null && expect.toLowerCase() === '100-continue'
     this.expectsOther = expect !== null && !this.expectsContinue
     stream.once('finish', () => {
-      this.#finished = true
+      // The answer is out before the request was: nobody reads the rest, so the caller is told to stop (RFC 9113 §8.1).
+      if (this.body !== null && this.complete && !stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR)
     })
   }
 
-  /** The last byte of the answer was handed to the session and the stream was not reset. */
+  /**
+   * The last byte of the answer was handed to the session and the stream was not reset. A stream that both sides have
+   * ended closes without ever emitting `finish`, perhaps with the last write still counted as pending; one that is closed
+   * before we ended it is `aborted`; a session that we destroy closes its streams with NO_ERROR.
+   */
   get complete(): boolean {
-    return this.#finished && this.#stream.rstCode === constants.NGHTTP2_NO_ERROR
+    const { rstCode, aborted, headersSent, writableEnded, writableFinished } = this.#stream
+    // Callers may reset with NO_ERROR too: the stream then ends and finishes without an answer, or with a part of it.
+    if (rstCode !== constants.NGHTTP2_NO_ERROR || aborted || !headersSent || !writableEnded) return false
+    return writableFinished || !this.#session.destroyed
   }
 
   get responded(): boolean {
@@ -103,36 +128,35 @@ class Http2Downstream implements Downstream {
   }
 
   sendContinue(): void {
-    if (!this.#stream.destroyed) this.#stream.additionalHeaders({ ':status': 100 })
+    if (this.#answerable) this.#stream.additionalHeaders({ ':status': 100 })
   }
 
   reply(status: number, headers: string[], body: string | Buffer): void {
-    if (this.#stream.destroyed) return
-    this.#stream.respond(toObject(status, headers))
-    this.#stream.end(body)
+    if (!this.#answerable) return
+    // Node ends a stream that can have no body by itself, and takes `end(body)` for a write after that.
+    const bare = body.length === 0 || this.#bodiless(status)
+    // A flat list, as it came: an object would take a field named `constructor` for its own.
+    this.#stream.respond([':status', String(status), ...headers], { endStream: bare })
+    if (!bare) this.#stream.end(body)
     if (this.body !== null) this.#stream.resume()
   }
 
   start(status: number, headers: string[]): Writable {
-    if (!this.#stream.destroyed) this.#stream.respond(toObject(status, headers))
-    return this.#stream
+    const bodiless = this.#bodiless(status)
+    if (this.#answerable) this.#stream.respond([':status', String(status), ...headers], { endStream: bodiless })
+    return bodiless ? new Writable({ write: (_chunk, _encoding, done) => done() }) : this.#stream
+  }
+
+  /** `closed` comes before `destroyed` when the caller resets the stream while its body is not read; Node then throws. */
+  get #answerable(): boolean {
+    return !this.#stream.destroyed && !this.#stream.closed
+  }
+
+  #bodiless(status: number): boolean {
+    return this.method === 'HEAD' || status === 204 || status === 205 || status === 304
   }
 
   reset(): void {
     this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR)
   }
-}
-
-/** Node wants an object; repeated fields become arrays, which it sends as separate fields. */
-function toObject(status: number, headers: readonly string[]): Record<string, string | number | string[]> {
-  const object: Record<string, string | number | string[]> = { ':status': status }
-  for (let i = 0; i < headers.length; i += 2) {
-    const name = headers[i] as string
-    const value = headers[i + 1] as string
-    const before = object[name]
-    if (before === undefined) object[name] = value
-    else if (Array.isArray(before)) before.push(value)
-    else object[name] = [String(before), value]
-  }
-  return object
 }

@@ -2,7 +2,7 @@
  * First step of the order of judgement: a request becomes HttpAttributes, or a refusal. Ambiguity is refused here and
  * nowhere repaired (threats 1–5, 11–13, 18, 20–23); policy, routing and the wire see only what this returns.
  */
-import type { HttpAttributes } from '../core/attributes.ts'
+import type { HeaderList, HttpAttributes } from '../core/attributes.ts'
 import { parseAuthority } from '../core/authority.ts'
 import { connectionNominations, fieldsAreCarriable } from '../core/headers.ts'
 import type { Refusal } from '../core/refusal.ts'
@@ -87,5 +87,27 @@ function readTarget(
   const target = normalizeTarget(raw, settings.mesh.pathNormalization)
   if (target === null || (target.path === '*' && method !== 'OPTIONS')) return { kind: 'bad_path' }
   if (sni !== null && sni !== authority.host) return { kind: 'misdirected' }
-  return { http: { method, path: target.path, query: target.query, scheme, authority, headers }, nominated }
+  const judged = judgedHeaders(headers, nominated)
+  return { http: { method, path: target.path, query: target.query, scheme, authority, headers: judged }, nominated }
+}
+
+/**
+ * The fields as they will be sent, for policy and routing to see: without those that `Connection` takes away (a rule that
+ * wants a field must not be satisfied by one that never leaves), and with one `cookie`, in which form alone it leaves
+ * (RFC 9113 §8.2.3; Envoy joins it before its filters too). Usually the list as it is.
+ */
+function judgedHeaders(headers: HeaderList, nominated: ReadonlySet<string>): HeaderList {
+  let cookies = 0
+  for (let i = 0; i < headers.length; i += 2) if (headers[i] === 'cookie') cookies += 1
+  if (cookies < 2 && nominated.size === 0) return headers
+  const judged: string[] = []
+  let cookie = -1
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string
+    if (nominated.has(name)) continue
+    if (name === 'cookie' && cookie >= 0) judged[cookie] += `; ${headers[i + 1]}`
+    else judged.push(name, headers[i + 1] as string)
+    if (name === 'cookie' && cookie < 0) cookie = judged.length - 1
+  }
+  return judged
 }

@@ -54,6 +54,8 @@ export function createTerminator(model: ServerTls, material: TlsMaterial): Termi
   return {
     accept(raw, handlers) {
       const key = endpointKey(raw)
+      // The caller came again from the same endpoint before its end was noticed here: the first one is over.
+      pending.get(key)?.failed('ECONNRESET', 'connection closed during the TLS handshake')
       pending.set(key, handlers)
       raw.once('close', () => {
         if (pending.get(key) !== handlers) return
@@ -66,7 +68,10 @@ export function createTerminator(model: ServerTls, material: TlsMaterial): Termi
   }
 }
 
-/** The TLS socket reports its raw socket's endpoints; a remote endpoint is unique while it is open (models finding 10). */
+/**
+ * The TLS socket reports its raw socket's endpoints (models finding 10). Only all four are unique while it is open: one
+ * remote endpoint may reach two of our addresses.
+ */
 function endpointKey(socket: Socket): string {
-  return `${socket.remoteAddress}|${socket.remotePort}|${socket.localPort}`
+  return `${socket.remoteAddress}|${socket.remotePort}|${socket.localAddress}|${socket.localPort}`
 }

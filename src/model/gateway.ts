@@ -7,6 +7,7 @@ import type { ListenerModel } from './listener.ts'
 import type { PolicyModel } from './policy.ts'
 import type { RegisteredHost, RouteTableModel } from './route.ts'
 import type { Settings } from './settings.ts'
+import type { TunnelTableModel } from './tunnel.ts'
 
 export type GatewayModel = {
   /** Content hash: equal versions mean equal behaviour. */
@@ -17,6 +18,8 @@ export type GatewayModel = {
   readonly policies: readonly PolicyModel[]
   /** By name; a server refers to its table by that name. */
   readonly routeTables: readonly RouteTableModel[]
+  /** By name; only the tables that a server refers to. */
+  readonly tunnelTables: readonly TunnelTableModel[]
   /** Hosts of every visible ServiceEntry: what "registered" means beyond the tables (contract §4). */
   readonly registry: readonly RegisteredHost[]
   readonly clusters: readonly ClusterModel[]

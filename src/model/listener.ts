@@ -26,7 +26,8 @@ export type ServerTls = {
 
 /**
  * One Gateway server (or the gateway port of an egress policy, or a declared port nobody speaks for).
- * `application: 'tunnel'` servers carry opaque bytes; until tunnels exist their connections are refused by name.
+ * `application: 'tunnel'` servers carry opaque bytes only. An `http` server with a tunnel table carries both: requests,
+ * judged by the route table, and the application's own TLS inside the mTLS.
  */
 export type ServerModel = {
   /** `NS/GATEWAY/PORTNAME`, `asm:PORT` or `unclaimed:PORT`. */
@@ -36,8 +37,10 @@ export type ServerModel = {
   readonly sniHosts: readonly string[]
   readonly application: 'http' | 'tunnel'
   readonly tls: ServerTls | null
-  /** Name of a RouteTableModel. */
+  /** Name of a RouteTableModel; without virtual hosts for `tunnel`. */
   readonly routeTable: string
+  /** Name of a TunnelTableModel; null: it carries no tunnels. Never null for `tunnel`. */
+  readonly tunnelTable: string | null
 }
 
 export type ListenerModel = {

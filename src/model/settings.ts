@@ -31,6 +31,8 @@ export type Settings = {
   readonly metrics: Endpoint
   readonly health: Endpoint
   readonly tracing: { readonly propagate: boolean }
+  /** `idleTimeoutMs`: no byte either way; `maxDurationMs`: since it began. 0: no limit. */
+  readonly tunnels: { readonly idleTimeoutMs: number; readonly maxDurationMs: number }
   readonly dns: {
     readonly servers: readonly string[]
     readonly minTtlMs: number

@@ -24,23 +24,46 @@ export type TunnelJudgement = {
 
 type Found = Omit<TunnelJudgement, 'decision'>
 
-/**
- * @param sni what routes: the inner SNI, or the only one; null: bytes that are no ClientHello
- * @param sniRequired egress policies' TLS ports: without an inner ClientHello nothing is registered
- * @param random in [0, 1): picks among weighted destinations
- */
+export type TunnelNames = {
+  /** Of the ClientHello that routes (the inner one, or the only one); null: it names nobody; undefined: no ClientHello. */
+  readonly sni: string | null | undefined
+  /** Of the mTLS around it; null: none. */
+  readonly outerSni: string | null
+  /** True for names of the gateway itself. */
+  readonly isOwnName: (name: string) => boolean
+}
+
+/** @param random in [0, 1): picks among weighted destinations */
 export function judgeTunnel(
   judge: Judge,
   table: TunnelTable,
   attributes: Attributes,
-  sni: string | null,
+  names: TunnelNames,
   random: number,
 ): TunnelJudgement {
   const decision = judge.authorizer.decide(attributes)
-  const found = lookUp(judge, table, attributes, sni, random)
-  if (decision.allow) return { decision, ...found }
-  const details = `rbac_access_denied_matched_policy[${decision.policy ?? 'none'}]`.replaceAll(/\s/g, '_')
-  return { decision, ...found, refusal: { reason: 'rbac_denied', flag: null, details } }
+  if (disagree(names)) {
+    return { decision, ...NOWHERE, refusal: { reason: 'sni_mismatch', flag: null, details: 'sni_mismatch' } }
+  }
+  const found = lookUp(judge, table, attributes, names.sni, random)
+  const denial = decision.allow ? deniedByOuterName(judge, attributes, names) : decision
+  if (denial === null) return { decision, ...found }
+  const details = `rbac_access_denied_matched_policy[${denial.policy ?? 'none'}]`.replaceAll(/\s/g, '_')
+  return { decision: denial, ...found, refusal: { reason: 'rbac_denied', flag: null, details } }
+}
+
+/** An outer name that is neither Istio's own nor the gateway's must be the inner one (contract §4, Names). */
+function disagree({ sni, outerSni, isOwnName }: TunnelNames): boolean {
+  if (typeof sni !== 'string' || outerSni === null || outerSni === sni) return false
+  return !outerSni.startsWith('outbound_') && !isOwnName(outerSni)
+}
+
+/** `connection.sni` is the inner name; a DENY also tests the outer one (contract §4, Names). null: it denies nothing. */
+function deniedByOuterName(judge: Judge, attributes: Attributes, { outerSni }: TunnelNames): Decision | null {
+  if (outerSni === null || outerSni === attributes.sni) return null
+  const decision = judge.authorizer.decide({ ...attributes, sni: outerSni })
+  // Without a policy's name it is an ALLOW that did not match, which is judged on the inner name alone.
+  return !decision.allow && decision.policy !== null ? decision : null
 }
 
 const NOWHERE = { host: null, grant: null, route: null, clusterName: null, passthrough: false } as const
@@ -50,8 +73,23 @@ const unregistered = (reason: 'not_registered' | 'caller_not_listed'): Found => 
   refusal: { reason, flag: 'UH', details: reason },
 })
 
-function lookUp(judge: Judge, table: TunnelTable, attributes: Attributes, sni: string | null, random: number): Found {
-  const host = sni === null ? null : table.host(sni)
+function lookUp(
+  judge: Judge,
+  table: TunnelTable,
+  attributes: Attributes,
+  sni: TunnelNames['sni'],
+  random: number,
+): Found {
+  if (typeof sni !== 'string') {
+    const route = table.tcp(null)
+    if (route !== null) return routed({ host: null, grant: null, route }, random)
+    const reason = sni === null ? 'no_sni' : 'no_route'
+    return {
+      ...NOWHERE,
+      refusal: { reason, flag: 'NR', details: sni === null ? 'filter_chain_not_found' : 'route_not_found' },
+    }
+  }
+  const host = table.host(sni)
   if (host !== null && host.grants !== null) {
     const grant = tunnelGrant(host, attributes.peer)
     if (grant === null) return { ...unregistered('caller_not_listed'), host }
@@ -59,7 +97,6 @@ function lookUp(judge: Judge, table: TunnelTable, attributes: Attributes, sni: s
   }
   const route = host?.route ?? table.tcp(sni)
   if (route !== null) return routed({ host, grant: null, route }, random)
-  if (sni === null) return { ...NOWHERE, refusal: { reason: 'no_route', flag: 'NR', details: 'route_not_found' } }
   if (host !== null || judge.isRegistered(sni, attributes.gatewayPort)) {
     return { ...NOWHERE, host, refusal: { reason: 'no_route', flag: 'NR', details: 'route_not_found' } }
   }

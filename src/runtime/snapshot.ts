@@ -12,11 +12,14 @@ import type { ExchangeRecord } from '../observe/record.ts'
 import { compileAuthorizer } from '../policy/authorizer.ts'
 import { type HostIndex, indexHosts } from '../routing/host-index.ts'
 import { compileRouteTable, type RouteTable } from '../routing/table.ts'
+import { compileTunnelTable, type TunnelTable } from '../routing/tunnel-table.ts'
 import type { Judge } from './judge.ts'
 
 export type ServerPlan = {
   readonly model: ServerModel
   readonly table: RouteTable
+  /** null: it carries no tunnels. */
+  readonly tunnels: TunnelTable | null
   /** null: plaintext, or TLS that is passed through. */
   readonly material: TlsMaterial | null
   /** What it demands of a caller's certificate; null: it asks for none. */
@@ -42,6 +45,8 @@ export type Snapshot = {
   readonly generation: number
   readonly listeners: ReadonlyMap<number, ListenerPlan>
   readonly judge: Judge
+  /** Names of the gateway itself, which an outer SNI may be (contract §4, Names). */
+  readonly ownNames: ReadonlySet<string>
   readonly clusters: ClusterSet
   readonly credentials: Credentials
   /** One line (with newline) per record; null: the access log is off. */
@@ -56,7 +61,10 @@ export type SnapshotParts = Pick<Snapshot, 'generation' | 'clusters' | 'credenti
 
 /** Compiles routing tables, policies and listener plans. Pure but for what `parts` brings. */
 export function compileSnapshot(model: GatewayModel, parts: SnapshotParts): Snapshot {
-  const tables = new Map(model.routeTables.map((table) => [table.name, compileRouteTable(table)]))
+  const tables: Tables = {
+    routes: new Map(model.routeTables.map((table) => [table.name, compileRouteTable(table)])),
+    tunnels: new Map(model.tunnelTables.map((table) => [table.name, compileTunnelTable(table)])),
+  }
   const listeners = new Map<number, ListenerPlan>()
   const { previous, ...rest } = parts
   const known = new Map<string, PeerRules>()
@@ -73,6 +81,7 @@ export function compileSnapshot(model: GatewayModel, parts: SnapshotParts): Snap
     settings: model.settings,
     listeners,
     judge: createJudge(model),
+    ownNames: namesOf(model.settings, parts.credentials),
   }
 }
 
@@ -101,16 +110,35 @@ export function createJudge(model: GatewayModel): Judge {
   }
 }
 
+type Tables = { readonly routes: ReadonlyMap<string, RouteTable>; readonly tunnels: ReadonlyMap<string, TunnelTable> }
+
+/** What the mesh calls this gateway: its Service names, and the DNS names in its own certificate. */
+function namesOf(settings: Settings, credentials: Credentials): ReadonlySet<string> {
+  const { name, namespace, mesh } = settings
+  const service = `${name}.${namespace}.svc`
+  const own = credentials.inventory.filter(({ path }) => path === settings.identity.certificateChain)
+  return new Set([
+    `${service}.cluster.local`,
+    `${service}.${mesh.trustDomain}`,
+    service,
+    `${name}.${namespace}`,
+    ...own.flatMap(({ sans }) => sans),
+  ])
+}
+
 function planListener(
   model: ListenerModel,
-  tables: ReadonlyMap<string, RouteTable>,
+  tables: Tables,
   credentials: Credentials,
   settings: Settings,
   known: ReadonlyMap<string, PeerRules>,
 ): ListenerPlan {
   const servers = model.servers.map((server): ServerPlan => {
-    const table = tables.get(server.routeTable)
-    if (table === undefined) throw new Error(`server ${server.name} names an unknown route table ${server.routeTable}`)
+    const table = tables.routes.get(server.routeTable)
+    const tunnels = server.tunnelTable === null ? null : tables.tunnels.get(server.tunnelTable)
+    if (table === undefined || tunnels === undefined) {
+      throw new Error(`server ${server.name} names an unknown table: ${server.routeTable}, ${server.tunnelTable}`)
+    }
     const { tls } = server
     const material = tls === null || tls.mode === 'PASSTHROUGH' ? null : credentials.server(tls)
     const trust =
@@ -130,7 +158,7 @@ function planListener(
     const trustKey = JSON.stringify(trust)
     const asks = tls !== null && tls.clientCa !== null
     const peerRules = asks ? (known.get(tlsKey + trustKey) ?? compilePeerRules(tls, credentials, settings.mesh)) : null
-    return { model: server, table, material, peerRules, tlsKey, trustKey }
+    return { model: server, table, tunnels, material, peerRules, tlsKey, trustKey }
   })
   const terminating = servers.filter(({ model: server }) => server.tls !== null && server.tls.mode !== 'PASSTHROUGH')
   const anyTls = servers.filter(({ model: server }) => server.tls !== null)

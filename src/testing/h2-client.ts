@@ -1,5 +1,4 @@
 /** An HTTP/2 caller over any socket: Node's session for honest requests, whatever was negotiated below it. */
-import { once } from 'node:events'
 import {
   type ClientHttp2Session,
   type ClientHttp2Stream,
@@ -74,6 +73,13 @@ export async function h2Answer(stream: ClientHttp2Stream): Promise<H2Answer> {
   stream.on('response', (received) => (headers = received))
   stream.on('trailers', (received) => (trailers = received))
   stream.on('data', (chunk: Buffer) => chunks.push(chunk))
-  if (!stream.closed || !stream.destroyed) await once(stream, 'close')
-  return { status: headers[':status'] ?? 0, headers, body: Buffer.concat(chunks), trailers, rstCode: stream.rstCode ?? 0 }
+  // Not events.once: that rejects on 'error', and how the stream ended is part of the answer.
+  await new Promise<void>((resolve) => void stream.once('close', () => resolve()))
+  return {
+    status: headers[':status'] ?? 0,
+    headers,
+    body: Buffer.concat(chunks),
+    trailers,
+    rstCode: stream.rstCode ?? 0,
+  }
 }

@@ -100,7 +100,8 @@ export class FrameClient extends EventEmitter {
   async endOf(stream: number): Promise<Frame | null> {
     const ends = (each: Frame) =>
       each.stream === stream &&
-      (each.type === FRAME.reset || ((each.type === FRAME.headers || each.type === FRAME.data) && (each.flags & END_STREAM) !== 0))
+      (each.type === FRAME.reset ||
+        ((each.type === FRAME.headers || each.type === FRAME.data) && (each.flags & END_STREAM) !== 0))
     await this.until((frames) => frames.some(ends))
     return this.frames.find(ends) ?? null
   }
@@ -111,7 +112,12 @@ export class FrameClient extends EventEmitter {
       const length = this.#rest.readUIntBE(0, 3)
       if (this.#rest.length < 9 + length) break
       const [type, flags] = [this.#rest.readUInt8(3), this.#rest.readUInt8(4)]
-      this.frames.push({ type, flags, stream: this.#rest.readUInt32BE(5) & 0x7fffffff, payload: this.#rest.subarray(9, 9 + length) })
+      this.frames.push({
+        type,
+        flags,
+        stream: this.#rest.readUInt32BE(5) & 0x7fffffff,
+        payload: this.#rest.subarray(9, 9 + length),
+      })
       this.#rest = this.#rest.subarray(9 + length)
       if (type === FRAME.settings && (flags & ACK) === 0) this.socket.write(frame(FRAME.settings, ACK, 0))
     }

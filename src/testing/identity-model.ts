@@ -66,11 +66,20 @@ export function identityModel(options: IdentityModelOptions): GatewayModel {
       gatewayPort: 8000 + index,
       bindPort: 0,
       servers: [
-        { name: `test/server-${index}`, source, sniHosts: ['*'], application: 'http', tls, routeTable: 'test' },
+        {
+          name: `test/server-${index}`,
+          source,
+          sniHosts: ['*'],
+          application: 'http',
+          tls,
+          routeTable: 'test',
+          tunnelTable: null,
+        },
       ],
     })),
     policies: [],
     routeTables: [],
+    tunnelTables: [],
     registry: [],
     clusters,
   }
@@ -103,6 +112,7 @@ function settings(options: IdentityModelOptions): Settings {
     metrics: loopback,
     health: loopback,
     tracing: { propagate: true },
+    tunnels: { idleTimeoutMs: 3_600_000, maxDurationMs: 0 },
     dns: { servers: [], minTtlMs: 1000, maxTtlMs: 300_000, staleForMs: 600_000 },
     addressGuard: { allow: [] },
     http: {

@@ -76,7 +76,12 @@ function authority(text: string): Authority {
 
 /** Only what policies look at; the gateway is istio-system/istio-egressgateway with the usual labels and ports. */
 export function policySettings(mesh: Partial<Settings['mesh']> = {}, rest: Partial<Settings> = {}): Settings {
-  const defaults = { rootNamespace: 'istio-system', trustDomain: 'cluster.local', trustDomainAliases: [] }
+  const defaults: Partial<Settings['mesh']> = {
+    rootNamespace: 'istio-system',
+    trustDomain: 'cluster.local',
+    trustDomainAliases: [],
+    pathNormalization: 'BASE',
+  }
   return {
     name: 'istio-egressgateway',
     namespace: 'istio-system',

@@ -67,6 +67,7 @@ export function testSettings(overrides: Partial<Settings> = {}): Settings {
     metrics: { address: '127.0.0.1', port: 0 },
     health: { address: '127.0.0.1', port: 0 },
     tracing: { propagate: true },
+    tunnels: { idleTimeoutMs: 3_600_000, maxDurationMs: 0 },
     dns: { servers: [], minTtlMs: 1000, maxTtlMs: 300_000, staleForMs: 600_000 },
     addressGuard: { allow: [] },
     http: {

@@ -98,7 +98,7 @@ async function refused(site: Site, carrier: Carrier, bytes: string, lineIndex: n
 async function sweep(t: TestContext, carrier: Carrier, names: readonly string[]): Promise<void> {
   const origin = await startRawOrigin()
   t.after(() => origin.close())
-  const site = await startSite(origin.port)
+  const site = await startSite(t, origin.port)
   for (const [index, name] of names.entries()) {
     await t.test(`${carrier}: ${name}`, async () => {
       await refused(site, carrier, HEADS[name] ?? '', index)
@@ -120,7 +120,7 @@ test('malformed heads over plaintext', async (t) => {
 test('malformed bodies: the caller gets 400, the origin never a whole request', async (t) => {
   const origin = await startRawOrigin()
   t.after(() => origin.close())
-  const site = await startSite(origin.port)
+  const site = await startSite(t, origin.port)
   let count = 0
   for (const carrier of ['mesh', 'plain'] as const) {
     for (const [name, body] of Object.entries(BODIES)) {
@@ -144,7 +144,7 @@ test('malformed bodies: the caller gets 400, the origin never a whole request', 
 test('a malformed body behind an answer that came early: one line, and the connection ends', async (t) => {
   const origin = await startRawOrigin({ onRequest: (connection) => connection.socket.write('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok') })
   t.after(() => origin.close())
-  const site = await startSite(origin.port)
+  const site = await startSite(t, origin.port)
   const socket = await site.mesh()
   let answer = ''
   socket.setEncoding('latin1').on('data', (chunk: string) => {

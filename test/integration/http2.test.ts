@@ -1,7 +1,7 @@
 /** HTTP/2 from callers, whole gateway: every ALPN list a sidecar may send, bodies, streams, and what the log says. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { gatewayYaml, MESH_SERVER, siteYaml } from '../../src/testing/egress-resources.ts'
 import { h2Answer, h2Over, h2Request, h2Stream, meshH2 } from '../../src/testing/h2-client.ts'
 import { type Harness, startHarness } from '../../src/testing/harness.ts'
@@ -13,17 +13,21 @@ const HOST = 'site.example'
 
 type World = { readonly harness: Harness; readonly origin: EchoOrigin; readonly svid: TestCertificate }
 
-async function start(): Promise<World> {
+async function start(t: TestContext): Promise<World> {
   const origin = await startEchoOrigin()
   const servers = [MESH_SERVER, { port: 443, name: 'plain', protocol: 'HTTP2' }]
   const harness = await startHarness({ resources: { 'all.yaml': `${gatewayYaml(servers)}---\n${siteYaml(HOST, origin.port)}` } })
+  t.after(async () => {
+    await harness.gateway.destroy()
+    await origin.close()
+  })
   return { harness, origin, svid: await harness.pki.svid('apps/sleep') }
 }
 
 const mesh = ({ harness, svid }: World) => ({ port: harness.gateway.port(80), svid, ca: harness.pki.root })
 
-test('every ALPN list of a sidecar, and none, is served in the version it then speaks', async () => {
-  const world = await start()
+test('every ALPN list of a sidecar, and none, is served in the version it then speaks', async (t) => {
+  const world = await start(t)
   const cases: readonly (readonly [alpn: readonly string[], chosen: string | false, speaks: 'h1' | 'h2'])[] = [
     [['istio-h2', 'istio', 'h2'], 'h2', 'h2'],
     [['h2'], 'h2', 'h2'],
@@ -54,11 +58,10 @@ test('every ALPN list of a sidecar, and none, is served in the version it then s
   )
   for (const line of lines) assert.equal(line['downstream_peer_uri_san'], 'spiffe://cluster.local/ns/apps/sa/sleep')
   await world.harness.stop(cases.length * 2)
-  await world.origin.close()
 })
 
-test('a request over mTLS carries its body, is logged as HTTP/2, and reaches the origin as one HTTP/1.1 request', async () => {
-  const world = await start()
+test('a request over mTLS carries its body, is logged as HTTP/2, and reaches the origin as one HTTP/1.1 request', async (t) => {
+  const world = await start(t)
   const session = await meshH2(mesh(world))
   const headers = { cookie: ['a=1', 'b=2'], te: 'trailers', 'x-envoy-max-retries': '9', 'content-type': 'text/plain' }
   const answer = await h2Request(session, HOST, { method: 'POST', path: '/anything?q=1', headers, body: 'hello' })
@@ -76,11 +79,10 @@ test('a request over mTLS carries its body, is logged as HTTP/2, and reaches the
   )
   session.close()
   await world.harness.stop(1)
-  await world.origin.close()
 })
 
-test('HEAD, 204, 304, refusals and bodies of a refused request end their streams cleanly', async () => {
-  const world = await start()
+test('HEAD, 204, 304, refusals and bodies of a refused request end their streams cleanly', async (t) => {
+  const world = await start(t)
   const session = await meshH2(mesh(world))
   const cases = [
     [HOST, { method: 'HEAD' }, 200],
@@ -104,11 +106,10 @@ test('HEAD, 204, 304, refusals and bodies of a refused request end their streams
   assert.deepEqual(lines.map((line) => line['response_flags']), cases.map(() => '-'))
   session.close()
   await world.harness.stop(cases.length)
-  await world.origin.close()
 })
 
-test('300 concurrent requests on one session are all answered, each with its own answer', async () => {
-  const world = await start()
+test('300 concurrent requests on one session are all answered, each with its own answer', async (t) => {
+  const world = await start(t)
   const session = await meshH2(mesh(world))
   const answers = await Promise.all(
     Array.from({ length: 300 }, async (_, i) => h2Request(session, HOST, { method: 'POST', path: `/anything/${i}`, body: String(i) })),
@@ -120,11 +121,10 @@ test('300 concurrent requests on one session are all answered, each with its own
   }
   session.close()
   await world.harness.stop(300)
-  await world.origin.close()
 })
 
-test('a large download and a large upload arrive whole, and a slow reader holds the origin back', async () => {
-  const world = await start()
+test('a large download and a large upload arrive whole, and a slow reader holds the origin back', async (t) => {
+  const world = await start(t)
   const session = await meshH2(mesh(world))
   const size = 24 * 1024 * 1024
   const down = h2Stream(session, HOST, { path: `/bytes/${size}` })
@@ -142,15 +142,18 @@ test('a large download and a large upload arrive whole, and a slow reader holds 
   assert.deepEqual(total, [[0, small.body.length], [0, size], [size, up.body.length]])
   session.close()
   await world.harness.stop(3)
-  await world.origin.close()
 })
 
-test('request and response trailers are dropped, and the messages stay whole', async () => {
+test('request and response trailers are dropped, and the messages stay whole', async (t) => {
   const origin = await startRawOrigin({
     onRequest: ({ socket }) =>
       socket.write('HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-end\r\n\r\n5\r\nhello\r\n0\r\nx-end: 1\r\n\r\n'),
   })
   const harness = await startHarness({ resources: { 'all.yaml': `${gatewayYaml()}---\n${siteYaml(HOST, origin.port)}` } })
+  t.after(async () => {
+    await harness.gateway.destroy()
+    await origin.close()
+  })
   const session = await meshH2(mesh({ harness, svid: await harness.pki.svid('apps/sleep') } as World))
   const stream = session.request({ ':method': 'POST', ':path': '/', ':authority': HOST }, { waitForTrailers: true })
   stream.on('wantTrailers', () => stream.sendTrailers({ 'x-smuggled': 'yes' }))
@@ -162,11 +165,10 @@ test('request and response trailers are dropped, and the messages stay whole', a
   assert.ok(!text.includes('smuggled'))
   session.close()
   await harness.stop(1)
-  await origin.close()
 })
 
-test('a plaintext HTTP2 server takes prior knowledge and HTTP/1.1, without identity', async () => {
-  const world = await start()
+test('a plaintext HTTP2 server takes prior knowledge and HTTP/1.1, without identity', async (t) => {
+  const world = await start(t)
   const port = world.harness.gateway.port(443)
   const session = h2Over(await plainConnect(port))
   assert.equal((await h2Request(session, HOST, { path: '/anything' })).status, 200)
@@ -180,5 +182,4 @@ test('a plaintext HTTP2 server takes prior knowledge and HTTP/1.1, without ident
     ['HTTP/1.1', null, null],
   ])
   await world.harness.stop(2)
-  await world.origin.close()
 })

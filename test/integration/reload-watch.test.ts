@@ -4,13 +4,16 @@ import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { eventually } from '../../src/testing/eventually.ts'
-import { type Harness, startHarness } from '../../src/testing/harness.ts'
+import type { Harness } from '../../src/testing/harness.ts'
 import { plainConnect, request } from '../../src/testing/mesh-client.ts'
 import { type EchoOrigin, startEchoOrigin } from '../../src/testing/origin.ts'
 import { authorizationPolicy, documents, gateway, serviceEntry, to, virtualService } from './manifests.ts'
 import { freePort, sample } from './operator.ts'
+import { started } from './started.ts'
 
 const HOST = 'site.example'
+/** Rules that concern none of these tests' requests. */
+const PUT = [{ to: [{ operation: { methods: ['PUT'] } }] }]
 const DENY_ALL = documents(authorizationPolicy('deny-all', 'DENY', [{}]))
 
 let origin: EchoOrigin
@@ -35,17 +38,14 @@ async function untilStatus(harness: Harness, wanted: number): Promise<number> {
 }
 
 describe('watch', () => {
-  it('takes a saved, a replaced and a removed file', async () => {
-    const harness = await startHarness({ resources: { 'base.yaml': base() }, watch: true })
+  it('takes a saved, a replaced and a removed file', async (t) => {
+    const harness = await started(t, { resources: { 'base.yaml': base() }, watch: true })
     const file = join(harness.paths.dir, 'resources', 'policy.yaml')
     let requests = await untilStatus(harness, 200)
     writeFileSync(file, DENY_ALL)
     requests += await untilStatus(harness, 403)
     // As editors save: a new file in the old one's place.
-    writeFileSync(
-      `${file}~`,
-      documents(authorizationPolicy('deny-none', 'DENY', [{ to: [{ operation: { methods: ['PUT'] } }] }])),
-    )
+    writeFileSync(`${file}~`, documents(authorizationPolicy('deny-put', 'DENY', PUT)))
     renameSync(`${file}~`, file)
     requests += await untilStatus(harness, 200)
     writeFileSync(file, DENY_ALL)
@@ -55,8 +55,8 @@ describe('watch', () => {
     await harness.stop(requests)
   })
 
-  it('keeps what runs over a file that became empty, and takes it once it is whole', async () => {
-    const harness = await startHarness({ resources: { 'base.yaml': base(), 'policy.yaml': DENY_ALL }, watch: true })
+  it('keeps what runs over a file that became empty, and takes it once it is whole', async (t) => {
+    const harness = await started(t, { resources: { 'base.yaml': base(), 'policy.yaml': DENY_ALL }, watch: true })
     const file = join(harness.paths.dir, 'resources', 'policy.yaml')
     writeFileSync(file, '')
     await eventually(
@@ -65,14 +65,14 @@ describe('watch', () => {
     )
     assert.equal(await untilStatus(harness, 403), 1, 'the DENY stays')
     assert.equal(await sample(harness, 'sallyport_config_generation'), 1)
-    writeFileSync(file, documents(authorizationPolicy('deny-all', 'DENY', [])))
+    writeFileSync(file, documents(authorizationPolicy('deny-all', 'DENY', PUT)))
     const requests = await untilStatus(harness, 200)
     assert.equal(await sample(harness, 'sallyport_config_last_reload_successful'), 1)
     await harness.stop(requests + 1)
   })
 
-  it('follows a Kubernetes volume: files that are links through ..data, swapped as one', async () => {
-    const harness = await startHarness({ resources: { 'base.yaml': base() }, watch: true })
+  it('follows a Kubernetes volume: files that are links through ..data, swapped as one', async (t) => {
+    const harness = await started(t, { resources: { 'base.yaml': base() }, watch: true })
     const volume = join(harness.paths.dir, 'resources', 'volume')
     const fill = (version: string, policy: string) => {
       mkdirSync(join(volume, version), { recursive: true })
@@ -82,7 +82,7 @@ describe('watch', () => {
     symlinkSync('..2026_01', join(volume, '..data'))
     symlinkSync('..data/policy.yaml', join(volume, 'policy.yaml'))
     let requests = await untilStatus(harness, 403)
-    fill('..2026_02', documents(authorizationPolicy('deny-all', 'DENY', [])))
+    fill('..2026_02', documents(authorizationPolicy('deny-all', 'DENY', PUT)))
     symlinkSync('..2026_02', join(volume, '..data_tmp'))
     renameSync(join(volume, '..data_tmp'), join(volume, '..data'))
     rmSync(join(volume, '..2026_01'), { recursive: true })
@@ -91,15 +91,15 @@ describe('watch', () => {
     await harness.stop(requests)
   })
 
-  it('takes every one of many quick edits in the end', async () => {
-    const harness = await startHarness({ resources: { 'base.yaml': base() }, watch: true })
+  it('takes every one of many quick edits in the end', async (t) => {
+    const harness = await started(t, { resources: { 'base.yaml': base() }, watch: true })
     const file = join(harness.paths.dir, 'resources', 'policy.yaml')
     let requests = 0
     for (let round = 0; round < 5; round += 1) {
       writeFileSync(file, DENY_ALL)
       // The reload runs now; what is saved meanwhile must not be lost.
       const reloading = harness.gateway.reload()
-      writeFileSync(file, documents(authorizationPolicy('deny-all', 'DENY', [])))
+      writeFileSync(file, documents(authorizationPolicy('deny-all', 'DENY', PUT)))
       await reloading
       requests += await untilStatus(harness, 200)
     }
@@ -108,8 +108,8 @@ describe('watch', () => {
 })
 
 describe('ports and fields of the bootstrap', () => {
-  it('binds the port of a new Gateway, releases it with the Gateway; connections on it survive other edits', async () => {
-    const harness = await startHarness({ resources: { 'base.yaml': base() } })
+  it('binds the port of a new Gateway, releases it with the Gateway; connections on it survive other edits', async (t) => {
+    const harness = await started(t, { resources: { 'base.yaml': base() } })
     const free = await freePort()
     const extra = documents(
       { ...gateway({ number: free }), metadata: { name: 'extra', namespace: 'istio-system' } },
@@ -131,8 +131,11 @@ describe('ports and fields of the bootstrap', () => {
     await harness.stop(3)
   })
 
-  it('warns of fields that need a restart and applies the others at once', async () => {
-    const harness = await startHarness({ resources: { 'base.yaml': base() } })
+  it('warns of fields that need a restart and applies the others at once', async (t) => {
+    const harness = await started(t, {
+      resources: { 'base.yaml': base() },
+      spec: { dns: { servers: ['127.0.0.1:1'] } },
+    })
     const { port } = harness.gateway.control?.admin ?? { port: 0 }
     const bootstrap = JSON.parse(readFileSync(harness.configFile, 'utf8')) as { spec: Record<string, unknown> }
     const socket = await plainConnect(harness.gateway.port(80))
@@ -152,18 +155,21 @@ describe('ports and fields of the bootstrap', () => {
     writeFileSync(harness.configFile, JSON.stringify({ ...bootstrap, spec: next }))
     await harness.lines(1)
     assert.deepEqual(await harness.gateway.reload(), { ok: true, errors: [] })
-    const warnings = harness
-      .log()
-      .filter(({ level }) => level === 'warning')
-      .map(({ message }) => String(message))
-    for (const field of ['ports', 'admin', 'bindAddress'])
-      assert.ok(
-        warnings.some((message) => message.startsWith(`${field} has changed`) && message.includes('restart')),
-        `${field}: ${warnings.join('\n')}`,
+    for (const field of ['ports', 'admin', 'bindAddress']) {
+      await eventually(`a warning of ${field}`, () =>
+        harness
+          .log()
+          .some(
+            ({ level, message }) =>
+              level === 'warning' &&
+              String(message).startsWith(`${field} has changed`) &&
+              String(message).includes('restart'),
+          ),
       )
+    }
     assert.throws(() => harness.gateway.port(444), /not bound/)
     assert.equal(await sample(harness, 'sallyport_config_generation'), 2)
-    // ALLOW_ANY: no longer "not registered", but a name that resolves nowhere.
+    // ALLOW_ANY: no longer "not registered", but a name that nobody resolves.
     assert.equal((await request(socket, 'name.invalid')).status, 503)
     await eventually('a line of text', () =>
       readFileSync(harness.paths.accessLog, 'utf8').includes('"GET / HTTP/1.1" 503 '),

@@ -9,6 +9,7 @@ import { plainConnect, request } from '../../src/testing/mesh-client.ts'
 import { type EchoOrigin, startEchoOrigin } from '../../src/testing/origin.ts'
 import { authorizationPolicy, documents, gateway, serviceEntry, to, virtualService } from './manifests.ts'
 import { askControl, sample } from './operator.ts'
+import { started } from './started.ts'
 
 const HOST = 'site.example'
 const DENY_ALL = documents(authorizationPolicy('deny-all', 'DENY', [{}]))
@@ -23,8 +24,8 @@ before(async () => {
 after(() => origin.close())
 
 describe('a policy edit', () => {
-  it('applies to the next request of a kept-alive connection, both ways', async () => {
-    const harness = await startHarness({ resources: { 'base.yaml': base() } })
+  it('applies to the next request of a kept-alive connection, both ways', async (t) => {
+    const harness = await started(t, { resources: { 'base.yaml': base() } })
     const socket = await plainConnect(harness.gateway.port(80))
     assert.equal((await request(socket, HOST)).status, 200)
     assert.deepEqual(await harness.change({ 'deny.yaml': DENY_ALL }), { ok: true, errors: [] })
@@ -41,8 +42,8 @@ describe('a policy edit', () => {
     await harness.stop(3)
   })
 
-  it('does not touch a request under way, nor the pooled connection outside', async () => {
-    const harness = await startHarness({ resources: { 'base.yaml': base() } })
+  it('does not touch a request under way, nor the pooled connection outside', async (t) => {
+    const harness = await started(t, { resources: { 'base.yaml': base() } })
     const accepted = origin.accepted()
     const socket = await plainConnect(harness.gateway.port(80))
     const other = await plainConnect(harness.gateway.port(80))
@@ -61,8 +62,8 @@ describe('a policy edit', () => {
     await harness.stop(3)
   })
 
-  it('that changes nothing is no new generation', async () => {
-    const harness = await startHarness({ resources: { 'base.yaml': base() } })
+  it('that changes nothing is no new generation', async (t) => {
+    const harness = await started(t, { resources: { 'base.yaml': base() } })
     assert.deepEqual(await harness.change({}), { ok: true, errors: [] })
     assert.ok((await harness.change({ 'base.yaml': base() })).ok)
     assert.equal(await sample(harness, 'sallyport_config_generation'), 1)

@@ -2,7 +2,9 @@
  * A whole gateway in front of one outside site, for tests that care about bytes: Gateway port 80 takes plaintext HTTP,
  * port 443 takes mTLS (ISTIO_MUTUAL), and `httpbin.org` is routed to the origin's port from both.
  */
+import { rmSync } from 'node:fs'
 import type { Socket } from 'node:net'
+import type { TestContext } from 'node:test'
 import type { TLSSocket } from 'node:tls'
 import { eventually } from '../../src/testing/eventually.ts'
 import { type Harness, startHarness } from '../../src/testing/harness.ts'
@@ -68,13 +70,18 @@ async function mint(): Promise<{ readonly pki: TestPki; readonly svid: TestCerti
 }
 
 /** Starts the gateway; stop it with `site.harness.stop(lines)`. One mesh CA serves all sites of a test file. */
-export async function startSite(originPort: number, options: SiteOptions = {}): Promise<Site> {
+export async function startSite(t: TestContext, originPort: number, options: SiteOptions = {}): Promise<Site> {
   minted ??= mint()
   const { pki, svid } = await minted
   const harness = await startHarness({
     pki,
     resources: { 'site.yaml': RESOURCES.replaceAll('ORIGIN_PORT', String(originPort)), ...options.resources },
     ...(options.spec === undefined ? {} : { spec: options.spec }),
+  })
+  // A test that fails half way must not keep the process alive; rmSync for the same reason.
+  t.after(async () => {
+    if (harness.gateway.lifecycle.phase !== 'closed') await harness.gateway.destroy()
+    rmSync(harness.paths.dir, { recursive: true, force: true })
   })
   const metricsText = async () => {
     const { port } = metricsEndpoint(harness)

@@ -71,6 +71,12 @@ export const EGRESS_CODES = {
     explanation:
       'Destinations of one gateway port are told apart by the Host of a request or the SNI of a ClientHello. TCP and protocols like it have neither.',
   },
+  SP6013: {
+    severity: 'warning',
+    title: 'A route leads around the from of an egress policy',
+    explanation:
+      'The from of an ASMEgressTrafficPolicy holds for its hosts on its gateway port. A VirtualService for another host or port forwards to the same destination without asking who calls. Legal, and sometimes meant; guard it with an AuthorizationPolicy.',
+  },
   SP6012: {
     severity: 'warning',
     title: 'Field without effect in an egress policy',

@@ -124,7 +124,7 @@ export const FILE_CODES = {
     severity: 'error',
     title: 'Empty value where a restriction may be meant',
     explanation:
-      'The key is written but has no value (null). Istio takes that as absent. In AuthorizationPolicy, RequestAuthentication, ASMEgressTrafficPolicy, EgressRateLimit and inside every tls block an absent field means "any", so the gateway refuses to guess: write the value or leave the key out.',
+      'The key is written but has no value (null). Istio takes that as absent. In AuthorizationPolicy, RequestAuthentication, ASMEgressTrafficPolicy, EgressRateLimit, for tls, match and selector in every kind, and inside them, an absent field means "any", so the gateway refuses to guess: write the value or leave the key out.',
   },
   SP1033: {
     severity: 'error',

@@ -128,7 +128,7 @@ export const SECURITY_CODES = {
     severity: 'info',
     title: 'Policy is for other workloads',
     explanation:
-      'A policy applies to this gateway when it stands in the namespace of the gateway or in the root namespace and its selector is contained in `metadata.labels` of the bootstrap file. A warning where the selector names this gateway and only the namespace is another.',
+      'A policy applies to this gateway when it stands in the namespace of the gateway or in the root namespace and its selector is contained in `metadata.labels` of the bootstrap file.',
   },
   SP5027: {
     severity: 'info',

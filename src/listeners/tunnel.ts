@@ -1,0 +1,201 @@
+/**
+ * One tunnel from its first bytes to its record: judge → connect → copy → record. Policy and registry have decided
+ * before anything is dialled; after a reload it is judged again. Exactly one record, at the end (behaviour §8.4).
+ */
+import type { Socket } from 'node:net'
+import type { Attributes, Connection } from '../core/attributes.ts'
+import type { Reason } from '../core/reasons.ts'
+import { REFUSALS } from '../core/refusal.ts'
+import type { ListenerStats } from '../core/stats.ts'
+import { connectTunnel } from '../forward/connect.ts'
+import type { UpstreamFailure } from '../forward/forwarder.ts'
+import type { PooledConnection } from '../forward/pool.ts'
+import { Splice, type SpliceEnd } from '../forward/splice.ts'
+import { type ExchangeRecord, newRecord } from '../observe/record.ts'
+import { judgeTunnel, type TunnelJudgement } from '../runtime/judge-tunnel.ts'
+import type { ServerPlan, Snapshot } from '../runtime/snapshot.ts'
+import type { OpenTunnel } from '../runtime/tunnels.ts'
+import type { Environment } from './environment.ts'
+
+export type TunnelStart = {
+  readonly connection: Connection
+  readonly stats: ListenerStats
+  readonly gatewayPort: number
+  /** The caller's side: decrypted where TLS was terminated. Keeps half-open, has an error listener. */
+  readonly socket: Socket
+  readonly server: ServerPlan
+  /** Of the ClientHello that routes: the inner one, or the only one. `undefined`: the bytes are no ClientHello. */
+  readonly sni: string | null | undefined
+  /** TLS around it was terminated here, with this SNI. null: the bytes are as the caller sent them. */
+  readonly outer: { readonly sni: string | null } | null
+  /** The server that speaks for this connection under another snapshot, and whether its caller is still who it was. */
+  readonly serverUnder: (snapshot: Snapshot) => ServerPlan | null
+}
+
+/** Starts a tunnel; it ends and records by itself. */
+export function startTunnel(environment: Environment, start: TunnelStart): void {
+  new Tunnel(environment, start).begin()
+}
+
+class Tunnel implements OpenTunnel {
+  readonly #environment: Environment
+  readonly #start: TunnelStart
+  readonly #record: ExchangeRecord
+  readonly #startedAt = performance.now()
+  #splice: Splice | null = null
+  #connecting: { cancel(): void } | null = null
+  #finished = false
+
+  constructor(environment: Environment, start: TunnelStart) {
+    this.#environment = environment
+    this.#start = start
+    this.#record = newRecord('tcp', start.connection, start.connection.openedAt)
+    this.#record.innerServerName = start.outer === null ? null : (start.sni ?? null)
+  }
+
+  begin(): void {
+    const snapshot = this.#environment.active()
+    const { socket, stats } = this.#start
+    // Registered before it is judged: a reload in between judges it again.
+    this.#environment.tunnels.add(this)
+    const judgement = this.#judge(snapshot, this.#start.server)
+    if (judgement === null) return this.#refuse('protocol_mismatch', 'NR', 'no_tunnel_server')
+    this.#record.decision = judgement.decision
+    this.#record.upstreamCluster = judgement.clusterName
+    this.#record.routeName = judgement.route?.name ?? null
+    if (judgement.decision.allow) stats.rbac_allowed += 1
+    else stats.rbac_denied += 1
+    const { refusal } = judgement
+    if (refusal !== null) return this.#refuse(refusal.reason, refusal.flag, refusal.details)
+    const { clusters, settings } = snapshot
+    const cluster = judgement.passthrough ? clusters.passthrough : clusters.get(judgement.clusterName ?? '')
+    if (cluster === null) {
+      stats.no_cluster += 1
+      return this.#refuse(null, 'NC', 'cluster_not_found')
+    }
+    const host = this.#start.sni ?? cluster.model.host
+    socket.once('close', () => this.#gone())
+    this.#connecting = connectTunnel(cluster, host, judgement.passthrough ? 443 : null, {
+      onConnected: (connection, endpoint, released) => {
+        this.#connecting = null
+        this.#record.upstreamHost = endpoint.text
+        this.#record.upstreamLocalAddress = connection.localAddress
+        this.#record.upstreamAttempts = 1
+        this.#copy(connection, settings.tunnels, released)
+      },
+      onFailed: (failure) => this.#unreachable(failure),
+    })
+  }
+
+  /** null: the server carries no tunnels. */
+  #judge(snapshot: Snapshot, server: ServerPlan): TunnelJudgement | null {
+    const { connection, gatewayPort, sni, outer } = this.#start
+    if (server.tunnels === null) return null
+    const outerSni = outer?.sni ?? null
+    const attributes: Attributes = {
+      peer: connection.peer,
+      sourceIp: connection.remoteAddress,
+      remoteIp: connection.remoteAddress,
+      destinationIp: connection.localAddress,
+      destinationPort: connection.localPort,
+      gatewayPort,
+      sni: sni ?? outerSni,
+      http: null,
+    }
+    const own = snapshot.ownNames
+    return judgeTunnel(
+      snapshot.judge,
+      server.tunnels,
+      attributes,
+      { sni, outerSni, isOwnName: (name) => own.has(name) },
+      Math.random(),
+    )
+  }
+
+  forbiddenBy = (snapshot: Snapshot): boolean => {
+    if (this.#finished) return false
+    const server = this.#start.serverUnder(snapshot)
+    return server === null || this.#judge(snapshot, server)?.refusal !== null
+  }
+
+  close = (reason: 'policy_changed' | 'draining'): void => {
+    if (this.#finished) return
+    this.#record.reason = reason
+    if (this.#splice !== null) return this.#splice.end('closed')
+    this.#connecting?.cancel()
+    this.#start.socket.destroy()
+    this.#finish()
+  }
+
+  #copy(
+    connection: PooledConnection,
+    limits: { readonly idleTimeoutMs: number; readonly maxDurationMs: number },
+    released: () => void,
+  ): void {
+    const up = connection.socket
+    up.allowHalfOpen = true
+    up.removeAllListeners('end')
+    const splice = new Splice(
+      this.#start.socket,
+      up,
+      { idleMs: limits.idleTimeoutMs, maxMs: limits.maxDurationMs },
+      (why) => {
+        connection.account()
+        released()
+        this.#record.bytesReceived = splice.bytesUp
+        this.#record.bytesSent = splice.bytesDown
+        this.#note(why)
+        this.#finish()
+      },
+    )
+    this.#splice = splice
+  }
+
+  /** How the copy ended, in Envoy's words. */
+  #note(why: SpliceEnd): void {
+    const record = this.#record
+    if (record.reason !== null) return
+    if (this.#environment.cutting()) record.reason = 'draining'
+    else if (why === 'down-failed') record.flags.push('DC')
+    else if (why === 'up-failed') record.flags.push('UC')
+    else if (why === 'idle') record.connectionTerminationDetails = 'tcp_session_idle_timeout'
+    else if (why === 'max-duration') {
+      record.flags.push('DT')
+      record.connectionTerminationDetails = 'max_connection_duration_reached'
+    }
+  }
+
+  #unreachable(failure: UpstreamFailure): void {
+    this.#connecting = null
+    const row = REFUSALS[failure.kind]
+    this.#record.upstreamTransportFailure = failure.transportFailure
+    this.#refuse(row.reason, row.flag, failure.details ?? row.details)
+  }
+
+  #refuse(reason: Reason | null, flag: ExchangeRecord['flags'][number] | null, details: string): void {
+    const record = this.#record
+    if (flag !== null) record.flags.push(flag)
+    record.reason = reason
+    if (reason === 'rbac_denied') record.connectionTerminationDetails = details
+    else if (reason !== 'not_registered' && reason !== 'caller_not_listed') record.responseCodeDetails = details
+    this.#start.socket.destroy()
+    this.#finish()
+  }
+
+  /** The caller left before there was an outside to copy to. */
+  #gone(): void {
+    if (this.#splice !== null || this.#finished) return
+    this.#connecting?.cancel()
+    if (this.#environment.cutting()) this.#record.reason = 'draining'
+    else this.#record.flags.push('DC')
+    this.#finish()
+  }
+
+  #finish(): void {
+    if (this.#finished) return
+    this.#finished = true
+    this.#environment.tunnels.delete(this)
+    this.#record.durationMs = Math.round(performance.now() - this.#startedAt)
+    this.#environment.finish(this.#record)
+  }
+}
