@@ -1,7 +1,6 @@
 /** `npm run docs`: writes the parts of docs/ that come from tables in the source. */
 import { writeFileSync } from 'node:fs'
-import { diagnosticsDocument } from '../src/config/diagnostics-document.ts'
+import { DOCUMENTS } from './documents.ts'
 
-const directory = new URL('../docs/', import.meta.url)
-
-writeFileSync(new URL('diagnostics.md', directory), diagnosticsDocument())
+for (const [name, render] of Object.entries(DOCUMENTS))
+  writeFileSync(new URL(`../docs/${name}`, import.meta.url), render())

@@ -206,6 +206,8 @@ export class Gateway {
         return this.#rejected([error instanceof Error ? error.message : String(error)])
       }
     }
+    if (candidate.kind === 'unchanged' && !this.#lastReload.successful)
+      this.#log.info('configuration is again what is active')
     this.#lastReload = { successful: true, at: Date.now(), errors: [] }
     if (candidate.kind === 'ready')
       this.#log.info('configuration activated', {
@@ -242,8 +244,8 @@ export class Gateway {
     previous?.clusters.retire()
     this.#terminators.keepOnly(next)
     this.#tunnels.judgeAgain(next, () => this.#active)
-    // The end may have begun while we were binding.
-    if (this.#lifecycle.draining) this.#ports.close()
+    // The end, or /drain_listeners, may have come before this or while we were binding.
+    if (!this.#lifecycle.listening) this.#ports.close()
   }
 
   #finish(record: ExchangeRecord): void {
@@ -255,8 +257,9 @@ export class Gateway {
     this.#control = await startControlServers(this)
   }
 
-  /** Stops accepting, as POST /drain_listeners does; the process goes on. */
+  /** Stops accepting for good and fails readiness, as POST /drain_listeners does; the process goes on. */
   drainListeners(): void {
+    this.#lifecycle.stopListening()
     this.#ports.close()
   }
 

@@ -5,21 +5,24 @@ import type { Gateway } from './gateway.ts'
 export async function untilStopped(gateway: Gateway): Promise<number> {
   const { promise, resolve } = Promise.withResolvers<number>()
   let asked = false
-  const stop = (signal: NodeJS.Signals) => {
+  const stop = (cause: string) => {
     if (asked) {
-      gateway.log.warning(`${signal} again: ending now`)
+      gateway.log.warning(`${cause} again: ending now`)
       void gateway.destroy().then(() => resolve(0))
       return
     }
     asked = true
-    gateway.log.info(`${signal}: draining`, { drainDurationMs: gateway.active.settings.drainDurationMs })
+    gateway.log.info(`${cause}: draining`, { drainDurationMs: gateway.active.settings.drainDurationMs })
     void gateway.close().then(() => resolve(0))
   }
-  const reload = () => void gateway.reload()
+  const reload = () => {
+    gateway.log.info('SIGHUP: reloading')
+    void gateway.reload()
+  }
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)
   process.on('SIGHUP', reload)
-  gateway.onQuit = () => stop('SIGTERM')
+  gateway.onQuit = () => stop('POST /quitquitquit')
   const code = await promise
   process.off('SIGTERM', stop)
   process.off('SIGINT', stop)

@@ -22,7 +22,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   },
   explain: {
     usage:
-      'explain -f FILE [--from spiffe://…] [--port 80] [--source-ip IP] [--sni NAME] METHOD URL [-H "name: value"]…',
+      'explain -f FILE [--from spiffe://…] [--port 80] [--source-ip IP] [--sni NAME] METHOD URL [-H "name: value"]… [-o text|json]',
     summary: 'the decision and why: every policy, rule and route consulted',
     main: explain,
   },
@@ -31,7 +31,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     summary: 'a development CA in certs/, and SVIDs from it',
     main: certs,
   },
-  version: { usage: 'version', summary: 'print the version', main: version },
+  version: { usage: 'version [-o text|json]', summary: 'print the version', main: version },
 }
 
 export function helpText(): string {
@@ -44,7 +44,7 @@ export function helpText(): string {
     '',
     ...rows,
     '',
-    'Common options: -f/--config FILE (the bootstrap file), -o text|json, --color auto|never (also NO_COLOR).',
+    '-f, --config FILE is the bootstrap file. validate and explain take -o text|json and --color auto|never (also NO_COLOR).',
     'Exit codes: run 0 after a drain, 1 not started · validate 0 no errors, 1 errors · explain 0 allowed, 1 refused · 2 usage.',
     '',
   ].join('\n')

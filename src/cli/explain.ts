@@ -27,6 +27,7 @@ export async function explain(argv: readonly string[], io: Io): Promise<number> 
   })
   if (values.config === undefined) throw new UsageError('-f FILE is needed')
   if (!['text', 'json'].includes(values.output)) throw new UsageError('-o takes text or json')
+  if (!['auto', 'never'].includes(values.color)) throw new UsageError('--color takes auto or never')
   if (values.claim.length > 0)
     throw new UsageError('--claim: JWT conditions are not built yet; policies with them are refused at load')
   const question = readQuestion(positionals, values)
@@ -83,7 +84,10 @@ function renderText(question: Question, explanation: Explanation): string {
     `${question.method} ${question.url} from ${question.from ?? 'a caller without identity'} on Gateway port ${question.port}`,
   ]
   lines.push(`  server: ${explanation.server ?? 'none'}`)
-  if (explanation.policies.length === 0) lines.push('  policies: none applies to this gateway')
+  if (explanation.policies.length === 0)
+    lines.push(
+      `  policies: ${explanation.judged ? 'none applies to this gateway' : 'not consulted, it ends before them'}`,
+    )
   for (const policy of explanation.policies) {
     lines.push(
       `  policy ${policy.policy} ${policy.action}${policy.dryRun ? ' (dry-run)' : ''}  ${place(policy.source)}`,

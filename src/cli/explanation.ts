@@ -40,6 +40,8 @@ export type Explanation = {
   readonly reason: string | null
   readonly details: string | null
   readonly server: string | null
+  /** False: refused before any policy was consulted. */
+  readonly judged: boolean
   readonly policies: readonly PolicyExplanation[]
   readonly decidedBy: string | null
   readonly virtualHost: { readonly host: string; readonly source: SourceRef } | null
@@ -122,6 +124,7 @@ export function explainRequest(model: GatewayModel, question: Question): Explana
     details:
       last === REFUSALS.address_denied ? `address_denied{${denied}}` : (refusal?.details ?? last?.details ?? null),
     server: server.name,
+    judged: true,
     policies: judge.authorizer.explain(attributes),
     decidedBy:
       decision.policy === null
@@ -150,6 +153,7 @@ const EMPTY: Explanation = {
   reason: null,
   details: null,
   server: null,
+  judged: false,
   policies: [],
   decidedBy: null,
   virtualHost: null,

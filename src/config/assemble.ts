@@ -13,6 +13,7 @@ import { buildListeners } from './listeners.ts'
 import { lowerPolicies } from './policies.ts'
 import type { Report, Resource } from './resource.ts'
 import { buildServices } from './services.ts'
+import { bindTunnels } from './virtual-service-tunnels.ts'
 import { bindVirtualServices } from './virtual-services.ts'
 
 /** null when anything reported here is an error; every part runs, so that all findings come in one go. */
@@ -25,8 +26,10 @@ export function assemble(settings: Settings, resources: readonly Resource[], rep
   const services = buildServices(settings, resources, counting)
   const egress = lowerEgressPolicies(settings, resources, services, counting)
   const gateways = bindGateways(settings, resources, counting)
-  const tableHosts = bindVirtualServices(settings, resources, gateways, services, counting)
-  const { listeners, routeTables } = buildListeners(settings, gateways, tableHosts, egress, counting)
+  const requests = bindVirtualServices(settings, resources, gateways, services, counting)
+  const tunnels = bindTunnels(settings, resources, gateways, egress, services, counting)
+  const built = buildListeners(settings, gateways, { requests, tunnels }, egress, counting)
+  const { listeners, routeTables, tunnelTables } = built
   adviseOnEgress(egress, routeTables, counting)
   const policies = lowerPolicies(settings, resources, counting, listeners)
   if (errors > 0) return null
@@ -37,7 +40,7 @@ export function assemble(settings: Settings, resources: readonly Resource[], rep
     listeners,
     policies,
     routeTables,
-    tunnelTables: [],
+    tunnelTables,
     registry: services.registry,
     clusters,
   }

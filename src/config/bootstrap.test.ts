@@ -89,13 +89,13 @@ test('every documented default may be written out, and every field that is built
     extensionProviders: []
   secretsDirectory: secrets
   bindAddress: "::"
-  unauthenticatedPassthrough: deny
+  unauthenticatedPassthrough: allow
   ports: { 80: 8080, "443": 0, 444: 0 }
   concurrency: 1
   drainDuration: 5s
   admin: { address: "::1", port: 0 }
   tracing: { propagate: false }
-  tunnels: { idleTimeout: 60m, maxDuration: 0s }
+  tunnels: { idleTimeout: 0s, maxDuration: 24h }
   dns: { servers: [10.0.0.53, "10.0.0.54:5353", "[fd00::53]:53"], minTtl: 0s, maxTtl: 1m, staleFor: 0s }
   addressGuard: { allow: [10.0.0.0/8, "fd00::/8", 192.0.2.1] }
   http:
@@ -122,6 +122,8 @@ test('every documented default may be written out, and every field that is built
   assert.equal(settings.http.maxHeaders, 20)
   assert.equal(settings.http.maxConnections, 7)
   assert.equal(settings.tracing.propagate, false)
+  assert.equal(settings.unauthenticatedPassthrough, 'allow')
+  assert.deepEqual(settings.tunnels, { idleTimeoutMs: 0, maxDurationMs: 86_400_000 })
 })
 
 /** What is added below `spec`, and the finding it gives. */
@@ -130,9 +132,9 @@ const REFUSED: readonly [lines: string, finding: RegExp][] = [
   ['concurrency: 0', /SP1041 spec\.concurrency/],
   ['redis: {url: redis://x}', /9:3 error SP1041 spec\.redis: shared limits are not built yet/],
   ['meshConfig: {extensionProviders: [{name: x}]}', /SP1041 spec\.meshConfig\.extensionProviders/],
-  ['tunnels: {idleTimeout: 2h}', /SP1041 spec\.tunnels\.idleTimeout: tunnels are not built yet/],
-  ['tunnels: {maxDuration: 1s}', /SP1041 spec\.tunnels\.maxDuration/],
-  ['unauthenticatedPassthrough: allow', /SP1041 spec\.unauthenticatedPassthrough/],
+  ['tunnels: {idleTimeout: 900h}', /SP1000 spec\.tunnels\.idleTimeout: must be at most/],
+  ['tunnels: {maxDuration: -1s}', /SP1000 spec\.tunnels\.maxDuration/],
+  ['unauthenticatedPassthrough: maybe', /SP1000 spec\.unauthenticatedPassthrough: expected one of deny, allow/],
   ['http: {engine: wire}', /9:18 error SP1041 spec\.http\.engine: the wire engine does not exist yet/],
   ['http: {engine: nginx}', /SP1000 spec\.http\.engine: expected one of wire, http-proxy, found "nginx"/],
   ['drainDuraton: 5s', /9:3 error SP1030 unknown key "drainDuraton" in spec → did you mean drainDuration\?/],

@@ -122,9 +122,6 @@ function judgeTo(settings: Settings, policy: EgressPolicy, to: EgressTo, at: At,
         fix: 'HTTP, HTTP2, GRPC, HTTPS or TLS; or a Gateway and VirtualService of protocol TCP',
       },
     )
-  report('SP6003', at('port', 'protocol'), `${protocol} is carried as a tunnel, which a later release brings`, {
-    fix: 'until then such connections are refused; use protocol HTTP with httpsUpgrade',
-  })
   if (to.httpsUpgrade?.enabled === true)
     report('SP6012', at('httpsUpgrade'), `httpsUpgrade has no effect: ${protocol} is encrypted by the application`, {
       fix: 'remove httpsUpgrade, or write protocol: HTTP',

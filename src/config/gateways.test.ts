@@ -92,26 +92,26 @@ test('plaintext and TLS do not share a port', () => {
 test('terminating and passing through the same SNI is a tie, hence an error; different specificity is fine', () => {
   const passthrough = (hosts: string[]) => tls(443, 'p', hosts, { mode: 'PASSTHROUGH' }, 'TLS')
   const tie = bind(resource('a', [tls(443, 'm', ['*'])]), resource('b', [passthrough(['*'])]))
-  assert.deepEqual(tie.findings, ['SP4009 b:spec.servers.0.port', 'SP4007 b:spec.servers.0.port'])
+  assert.deepEqual(tie.findings, ['SP4007 b:spec.servers.0.port'])
   const fine = bind(resource('a', [tls(443, 'm', ['*'])]), resource('b', [passthrough(['a.com'])]))
-  assert.deepEqual(fine.findings, ['SP4009 b:spec.servers.0.port'])
+  assert.deepEqual(fine.findings, [])
   assert.deepEqual(
     fine.servers.map(({ model }) => model.application),
     ['http', 'tunnel'],
   )
 })
 
-test('servers for opaque bytes are tunnels, told as not built', () => {
+test('servers for opaque bytes are tunnels with a table of their own', () => {
   const tcp = { hosts: ['*'], port: { number: 3306, name: 'tcp', protocol: 'TCP' } }
   const result = bind(resource('g', [tcp, tls(444, 'mtls', ['*'], { mode: 'ISTIO_MUTUAL' }, 'TLS')]))
   assert.deepEqual(
-    result.servers.map(({ model }) => [model.application, model.tls?.mode ?? null]),
+    result.servers.map(({ model }) => [model.application, model.tls?.mode ?? null, model.tunnelTable]),
     [
-      ['tunnel', null],
-      ['tunnel', 'ISTIO_MUTUAL'],
+      ['tunnel', null, 'tunnel.3306.tcp.g.ns'],
+      ['tunnel', 'ISTIO_MUTUAL', 'tunnel.444.mtls.g.ns'],
     ],
   )
-  assert.deepEqual(result.findings, ['SP4009 g:spec.servers.0.port', 'SP4009 g:spec.servers.1.port'])
+  assert.deepEqual(result.findings, [])
 })
 
 test('certificates: files, secrets, the mesh', () => {

@@ -79,13 +79,8 @@ function lowerServer(
   checkBind(settings, spec, at, report)
   const application = family === 'http' && tls?.mode !== 'PASSTHROUGH' ? 'http' : 'tunnel'
   const label = `${resource.namespace}/${resource.name}/${spec.port.name}`
-  if (application === 'tunnel')
-    report(
-      'SP4009',
-      at('port'),
-      `server ${label} is for opaque ${protocol} traffic; its connections are closed for now`,
-    )
   const source = at('port')
+  const table = tableName(resource, spec, application, tls)
   return {
     gateway: `${resource.namespace}/${resource.name}`,
     gatewayPort: spec.port.number,
@@ -98,8 +93,9 @@ function lowerServer(
       sniHosts: [...new Set(hosts.map(({ host }) => host))],
       application,
       tls,
-      routeTable: tableName(resource, spec, application, tls),
-      tunnelTable: null,
+      routeTable: table,
+      // An HTTP server gets one where an egress policy brings tunnels to its port (listeners.ts).
+      tunnelTable: application === 'tunnel' ? table : null,
     },
   }
 }

@@ -14,6 +14,7 @@ import { buildListeners } from './listeners.ts'
 import { collectDiagnostics } from './report.ts'
 import type { Resource } from './resource.ts'
 import { buildServices } from './services.ts'
+import { bindTunnels } from './virtual-service-tunnels.ts'
 import { bindVirtualServices } from './virtual-services.ts'
 
 const NS = 'istio-system'
@@ -69,8 +70,10 @@ function build(input: Input) {
   ) as Resource
   const services = buildServices(settings, [...resources, entry], collector.report)
   const gateways = bindGateways(settings, resources, collector.report)
-  const tables = bindVirtualServices(settings, resources, gateways, services, collector.report)
-  const built = buildListeners(settings, gateways, tables, input.egress ?? [], collector.report)
+  const granted = input.egress ?? []
+  const requests = bindVirtualServices(settings, resources, gateways, services, collector.report)
+  const tunnels = bindTunnels(settings, resources, gateways, granted, services, collector.report)
+  const built = buildListeners(settings, gateways, { requests, tunnels }, granted, collector.report)
   /** host → [names of grants or null, names of routes or null] */
   const table = (name: string) =>
     Object.fromEntries(
@@ -84,7 +87,7 @@ function build(input: Input) {
     bindPort,
     list.map(({ name }) => name),
   ])
-  return { ...built, table, servers, findings: findings(collector).filter((each) => !each.startsWith('SP4009')) }
+  return { ...built, table, servers, findings: findings(collector) }
 }
 
 test('every declared port has a listener; one that nobody speaks for takes mTLS and knows no host', () => {
@@ -194,7 +197,7 @@ test('where callers cannot be told apart, the policy is refused', () => {
   assert.deepEqual(code(gw('g', 81, ['*'])), [])
 })
 
-test('HTTP and tunnels on one port: HTTP is served, a tunnel’s host is there for nobody', () => {
+test('HTTP and tunnels on one port share the server; over HTTP a tunnel’s host is there for nobody', () => {
   const {
     listeners,
     table,
@@ -208,15 +211,18 @@ test('HTTP and tunnels on one port: HTTP is served, a tunnel’s host is there f
     ],
   })
   assert.deepEqual(
-    listeners.map(({ gatewayPort, servers }) => [gatewayPort, servers.map(({ application }) => application)]),
+    listeners.map(({ gatewayPort, servers }) => [
+      gatewayPort,
+      servers.map(({ application, tunnelTable }) => [application, tunnelTable]),
+    ]),
     [
-      [80, ['http']],
-      [444, ['tunnel']],
+      [80, [['http', 'asm.80']]],
+      [444, [['http', 'asm.444']]],
     ],
   )
   assert.deepEqual(table('asm.80'), { 'a.com': [['http for one'], null], 't.com': [[], null] })
-  assert.deepEqual(table('asm.444'), {})
-  assert.deepEqual(found, ['SP4041 policy:t.com'])
+  assert.deepEqual(table('asm.444'), { 'only.com': [[], null] })
+  assert.deepEqual(found, [])
 })
 
 test('a VirtualService does not open over HTTP what a policy reserves for tunnels', () => {

@@ -2,14 +2,18 @@
  * Gateway ports → listeners with their servers and route tables: Gateway servers, the ports of egress policies, and the
  * declared ports nobody speaks for (contract §4).
  */
-import { intersectHosts } from '../core/host-pattern.ts'
-import type { ListenerModel, ServerModel, ServerTls } from '../model/listener.ts'
+import { hostCovers } from '../core/host-pattern.ts'
+import type { ListenerModel, ServerModel } from '../model/listener.ts'
 import type { RouteTableModel } from '../model/route.ts'
 import type { Settings } from '../model/settings.ts'
+import type { TunnelTableModel } from '../model/tunnel.ts'
 import type { EgressHost } from './egress-policies.ts'
+import { egressServers, MESH_TLS } from './egress-servers.ts'
 import type { BoundGateways } from './gateways.ts'
 import type { Report } from './resource.ts'
+import { joinTunnelTable } from './tunnel-tables.ts'
 import { joinVirtualHosts } from './virtual-hosts.ts'
+import type { NamedTunnel, ServerTunnels } from './virtual-service-tunnels.ts'
 import type { TableHosts } from './virtual-services.ts'
 
 export type BuiltListeners = {
@@ -17,48 +21,77 @@ export type BuiltListeners = {
   readonly listeners: readonly ListenerModel[]
   /** By name. */
   readonly routeTables: readonly RouteTableModel[]
+  readonly tunnelTables: readonly TunnelTableModel[]
 }
 
-/** mTLS with the SVID and bundle of the gateway: what sidecars speak. */
-const MESH_TLS: ServerTls = {
-  mode: 'ISTIO_MUTUAL',
-  certificates: 'mesh',
-  clientCa: 'mesh',
-  subjectAltNames: [],
-  spkiPins: [],
-  certificatePins: [],
-  minVersion: null,
-  maxVersion: null,
-  ciphers: null,
-}
+/** What VirtualServices route, by route table of the server. */
+export type BoundRoutes = { readonly requests: TableHosts; readonly tunnels: ServerTunnels }
 
 export function buildListeners(
   settings: Settings,
   gateways: BoundGateways,
-  tableHosts: TableHosts,
+  routed: BoundRoutes,
   egress: readonly EgressHost[],
   report: Report,
 ): BuiltListeners {
   const listeners: ListenerModel[] = []
   const routeTables = new Map<string, RouteTableModel>()
+  const tunnelTables = new Map<string, TunnelTableModel>()
   for (const gatewayPort of gatewayPorts(settings, gateways, egress)) {
     const granted = egress.filter((each) => each.gatewayPort === gatewayPort)
     const bound = mergePlaintext(
       gateways.servers.filter((each) => each.gatewayPort === gatewayPort).map(({ model }) => model),
     )
-    const servers = [...bound, ...egressServers(gatewayPort, bound, granted, report)]
+    const servers = [...bound, ...egressServers({ settings, gatewayPort, bound, granted }, report)]
     if (servers.length === 0) servers.push(unclaimed(gatewayPort))
     for (const server of servers) {
       const http = server.application === 'http'
       const virtualHosts = http
-        ? joinVirtualHosts(server.sniHosts, tableHosts.get(server.routeTable) ?? new Map(), granted)
+        ? joinVirtualHosts(server.sniHosts, routed.requests.get(server.routeTable) ?? new Map(), granted)
         : []
       routeTables.set(server.routeTable, { name: server.routeTable, virtualHosts })
     }
-    listeners.push({ gatewayPort, bindPort: bindPortOf(settings, gatewayPort), servers })
+    const tables = tunnelTablesOf(servers, routed.tunnels, granted, { settings, report })
+    for (const table of tables.values()) tunnelTables.set(table.name, table)
+    listeners.push({
+      gatewayPort,
+      bindPort: bindPortOf(settings, gatewayPort),
+      servers: servers.map((server) => ({ ...server, tunnelTable: tables.get(server)?.name ?? null })),
+    })
   }
   checkBindPorts(listeners, report)
-  return { listeners, routeTables: [...routeTables.values()].sort((a, b) => (a.name < b.name ? -1 : 1)) }
+  return { listeners, routeTables: byName(routeTables), tunnelTables: byName(tunnelTables) }
+}
+
+function byName<Table extends { readonly name: string }>(tables: ReadonlyMap<string, Table>): readonly Table[] {
+  return [...tables.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
+}
+
+/** The tunnel tables of one port. HTTP servers have one only where an egress policy brings tunnels they can prove. */
+function tunnelTablesOf(
+  servers: readonly ServerModel[],
+  routed: ServerTunnels,
+  granted: readonly EgressHost[],
+  { settings, report }: { readonly settings: Settings; readonly report: Report },
+): ReadonlyMap<ServerModel, TunnelTableModel> {
+  const tables = new Map<ServerModel, TunnelTableModel>()
+  /** What VirtualServices route instead of a grant, on any server of the port: it holds for passed-through TLS too. */
+  const replaced = new Map<string, NamedTunnel>()
+  const passedThrough = ({ tls }: ServerModel) => Number(tls?.mode === 'PASSTHROUGH')
+  for (const server of servers.toSorted((a, b) => passedThrough(a) - passedThrough(b))) {
+    const { application, tls, routeTable } = server
+    if (application === 'http' && (tls === null || tls.clientCa === null)) continue
+    const anonymous = tls?.mode === 'PASSTHROUGH' && settings.unauthenticatedPassthrough === 'allow'
+    const own = routed.get(routeTable) ?? { hosts: new Map(), tcp: null }
+    const covered = [...replaced].filter(([host]) => server.sniHosts.some((each) => hostCovers(each, host)))
+    const hosts = anonymous ? new Map([...covered, ...own.hosts]) : own.hosts
+    const table = joinTunnelTable(routeTable, server, { ...own, hosts }, granted, { anonymous, report })
+    if (application === 'http' && table.hosts.length === 0) continue
+    tables.set(server, table)
+    for (const { host, source, grants, route } of table.hosts)
+      if (grants !== null && route !== null && !replaced.has(host)) replaced.set(host, { host, source, route })
+  }
+  return tables
 }
 
 function gatewayPorts(settings: Settings, gateways: BoundGateways, egress: readonly EgressHost[]): readonly number[] {
@@ -81,64 +114,6 @@ function mergePlaintext(servers: readonly ServerModel[]): readonly ServerModel[]
     byTable.set(server.routeTable, { ...(first ?? server), sniHosts })
   }
   return [...byTable.values()]
-}
-
-/**
- * The server that egress policies need beside those of Gateways, if any: mTLS for every SNI. Reports the ports where
- * `from` could not be enforced, because a Gateway server that asks for no client certificate stands there.
- */
-function egressServers(
-  gatewayPort: number,
-  bound: readonly ServerModel[],
-  granted: readonly EgressHost[],
-  report: Report,
-): readonly ServerModel[] {
-  const [first] = granted
-  if (first === undefined) return []
-  const http = granted.filter((each) => each.application === 'http')
-  const tunnel = granted.find((each) => each.application === 'tunnel')
-  if (http.length > 0 && tunnel !== undefined)
-    report('SP4041', tunnel.source, `gateway port ${gatewayPort} is named for HTTP and for opaque TLS`, {
-      fix: 'give opaque TLS a gateway port of its own, such as 444',
-    })
-  for (const { host, source, application } of granted) {
-    const open = bound.find((server) => server.tls === null || (application === 'http' && isOpen(server, host)))
-    if (open !== undefined) {
-      const how = open.tls === null ? 'plaintext' : `tls.mode ${open.tls.mode}`
-      const message = `gateway port ${gatewayPort} is served by ${open.name} (${how}): callers of ${host} could not be told apart`
-      report('SP4040', source, message, { fix: 'tls: { mode: ISTIO_MUTUAL } on the Gateway server' })
-    }
-  }
-  // Reported above; a plaintext port cannot take mTLS as well.
-  if (bound.some((server) => server.tls === null)) return []
-  const everyName = bound.find((server) => server.sniHosts.includes('*'))
-  if (everyName === undefined) {
-    const application = http.length > 0 ? 'http' : 'tunnel'
-    const name = `asm:${gatewayPort}`
-    const source = (http[0] ?? first).source
-    return [
-      {
-        name,
-        source,
-        sniHosts: ['*'],
-        application,
-        tls: MESH_TLS,
-        routeTable: `asm.${gatewayPort}`,
-        tunnelTable: null,
-      },
-    ]
-  }
-  if (http[0] !== undefined && everyName.application === 'tunnel' && everyName.tls !== null) {
-    const message = `gateway port ${gatewayPort} belongs to ${everyName.name}, which carries opaque bytes for every name`
-    report('SP4040', http[0].source, message, { fix: 'use a gateway port of its own for HTTP' })
-  }
-  return []
-}
-
-/** True for a server that could answer for the host without asking who calls. */
-function isOpen(server: ServerModel, host: string): boolean {
-  if (server.application !== 'http' || server.tls?.mode !== 'SIMPLE') return false
-  return server.sniHosts.some((each) => intersectHosts(each, host) !== null)
 }
 
 function unclaimed(gatewayPort: number): ServerModel {

@@ -1,7 +1,7 @@
 /** Lowering: scope (behaviour §1.7), aliases (§1.10), what is refused until it can be honoured, and the warnings. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { ListenerModel, ServerModel } from '../model/listener.ts'
+import type { ListenerModel, ServerModel, ServerTls } from '../model/listener.ts'
 import { lower, type PolicySpec, policySettings } from '../testing/policy-fixtures.ts'
 
 function codes(
@@ -207,33 +207,63 @@ describe('warnings', () => {
   })
 })
 
-describe('a DENY that grows on tunnels', () => {
-  const server = (application: 'http' | 'tunnel'): ServerModel => ({
+describe('rules on listeners that carry tunnels or know no callers', () => {
+  const server = (tunnelTable: string | null, tls: ServerTls | null = MESH_TLS): ServerModel => ({
     name: 's',
     source: null,
     sniHosts: ['*'],
-    application,
-    tls: null,
+    application: tls?.mode === 'PASSTHROUGH' ? 'tunnel' : 'http',
+    tls,
     routeTable: 't',
-    tunnelTable: null,
+    tunnelTable,
   })
-  const listeners: ListenerModel[] = [
-    { gatewayPort: 80, bindPort: 8080, servers: [server('http')] },
-    { gatewayPort: 444, bindPort: 8444, servers: [server('tunnel')] },
-  ]
-  const deny = (rule: object, action = 'DENY') =>
-    lower([{ spec: { action, rules: [rule] } }], policySettings(), listeners).diagnostics
-  test('names the port and the fields', () => {
+  const http: ListenerModel = { gatewayPort: 80, bindPort: 8080, servers: [server(null)] }
+  const passthrough = server('t', { ...MESH_TLS, mode: 'PASSTHROUGH', certificates: [], clientCa: null })
+  const listeners: ListenerModel[] = [http, { gatewayPort: 444, bindPort: 8444, servers: [server('t')] }]
+  const lint = (rule: object, action: string, on: ListenerModel[]) =>
+    lower([{ spec: { action, rules: [rule] } }], policySettings(), on).diagnostics
+  const deny = (rule: object) => lint(rule, 'DENY', listeners)
+  test('an HTTP-only DENY grows on tunnels: names the port and the fields', () => {
     const [finding, ...more] = deny({ to: [{ operation: { hosts: ['a.com'], methods: ['POST'] } }] })
     assert.equal(more.length, 0)
     assert.equal(finding?.code, 'SP5022')
     assert.match(finding?.message ?? '', /port 444.*host, method/)
   })
-  test('not when its own ports leave the tunnel out, nor for ALLOW', () => {
+  test('not when its own ports leave the tunnel out', () => {
     assert.deepEqual(deny({ to: [{ operation: { methods: ['POST'], ports: ['8080'] } }] }), [])
     assert.deepEqual(deny({ to: [{ operation: { methods: ['POST'], notPorts: ['8444'] } }] }), [])
-    assert.deepEqual(deny({ to: [{ operation: { methods: ['POST'] } }] }, 'ALLOW'), [])
     assert.deepEqual(deny({ from: [{ source: { namespaces: ['a'] } }] }), [])
     assert.equal(deny({ to: [{ operation: { methods: ['POST'], ports: ['8444'] } }] }).length, 1)
+  })
+  test('an HTTP-only ALLOW never matches on tunnels', () => {
+    const allow = (rule: object) => lint(rule, 'ALLOW', listeners).map(({ code, message }) => `${code} ${message}`)
+    const [finding, ...more] = allow({ to: [{ operation: { paths: ['/x'] } }] })
+    assert.deepEqual(more, [])
+    assert.match(finding ?? '', /^SP5029 .*port 444.* path .*never matches/)
+    assert.deepEqual(allow({ to: [{ operation: { paths: ['/x'], ports: ['8080'] } }] }), [])
+    assert.deepEqual(allow({ when: [{ key: 'connection.sni', values: ['a.com'] }] }), [])
+  })
+  test('identities where callers have none: plaintext, SIMPLE, PASSTHROUGH', () => {
+    const simple = server(null, { ...MESH_TLS, mode: 'SIMPLE', clientCa: null })
+    const by = { from: [{ source: { namespaces: ['a'] } }] }
+    for (const [open, name] of [
+      [server(null, null), 'plaintext'],
+      [simple, 'SIMPLE'],
+      [passthrough, 'PASSTHROUGH'],
+    ] as const) {
+      const on: ListenerModel[] = [http, { gatewayPort: 443, bindPort: 8443, servers: [server(null), open] }]
+      for (const action of ['ALLOW', 'DENY']) {
+        const [finding, ...more] = lint(by, action, on)
+        assert.equal(finding?.code, 'SP5030')
+        assert.equal(more.length, 0)
+        assert.match(finding?.message ?? '', new RegExp(`source.namespace .*443: s, ${name}`))
+        assert.equal(finding?.message.includes('refuses nobody'), action === 'DENY')
+      }
+      assert.deepEqual(lint({ ...by, to: [{ operation: { ports: ['8080'] } }] }, 'DENY', on), [])
+      assert.deepEqual(lint({ from: [{ source: { ipBlocks: ['10.0.0.0/8'] } }] }, 'DENY', on), [])
+      const when = { when: [{ key: 'source.principal', values: ['*'] }] }
+      assert.equal(lint(when, 'ALLOW', on)[0]?.code, 'SP5030')
+    }
+    assert.deepEqual(lint(by, 'DENY', listeners), [])
   })
 })

@@ -1,5 +1,4 @@
 /** What an operator should know about a policy that loads but may not mean what was meant. Findings only; changes nothing. */
-import type { SourceRef } from '../core/attributes.ts'
 import { parseAuthority } from '../core/authority.ts'
 import { isPathTemplate } from '../core/path-template.ts'
 import { parsePattern } from '../core/pattern.ts'
@@ -7,15 +6,8 @@ import { normalizeTarget, type PathNormalization } from '../core/request-target.
 import type { ListenerModel } from '../model/listener.ts'
 import type { ConditionModel, PolicyModel, RuleModel } from '../model/policy.ts'
 import type { Settings } from '../model/settings.ts'
+import { adviseOnListeners, conditionsOf, IDENTITY } from './policy-listener-advice.ts'
 import type { Report, Resource } from './resource.ts'
-
-const HTTP_ONLY: readonly string[] = ['host', 'method', 'path']
-const IDENTITY: readonly string[] = [
-  'source.principal',
-  'source.namespace',
-  'source.serviceAccount',
-  'source.trustDomain',
-]
 
 type Ports = readonly Pick<ListenerModel, 'gatewayPort' | 'bindPort'>[]
 
@@ -31,7 +23,6 @@ export function adviseOnPolicy(
   if (policy.rules.length === 0 && policy.action === 'ALLOW' && !policy.dryRun)
     report('SP5023', resource.at('spec'), `ALLOW policy ${name} has no rules, so it refuses every request`)
   const ports: Ports = listeners.length > 0 ? listeners : settings.ports
-  const tunnels = listeners.filter((listener) => listener.servers.some((server) => server.application === 'tunnel'))
   for (const rule of policy.rules) {
     for (const condition of conditionsOf(rule)) {
       adviseOnPorts(condition, ports, report)
@@ -42,13 +33,9 @@ export function adviseOnPolicy(
         for (const value of values)
           adviseOnValue(condition, value, (policy.action !== 'ALLOW') !== not, settings, report)
     }
-    if (policy.action === 'DENY') adviseOnTunnels(rule, tunnels, report)
+    adviseOnListeners(policy, rule, listeners, report)
     if (policy.action === 'ALLOW') adviseOnAnonymous(rule, report)
   }
-}
-
-function conditionsOf(rule: RuleModel): readonly ConditionModel[] {
-  return [...(rule.from ?? []).flat(), ...(rule.to ?? []).flat(), ...rule.when]
 }
 
 /** Contract §4: `ports` means the port really bound; a mapped Gateway port gets a warning with the fix. */
@@ -144,33 +131,6 @@ const ALPHABETS: readonly { readonly keys: readonly string[]; readonly allowed: 
     why: 'no SPIFFE ID holds such a character',
   },
 ]
-
-/** Behaviour §1.6: on tunnels a DENY loses its HTTP-only conditions and grows. */
-function adviseOnTunnels(rule: RuleModel, tunnels: readonly ListenerModel[], report: Report): void {
-  const dropped = conditionsOf(rule).filter(isHttpOnly)
-  const hit = tunnels.filter((listener) => canReach(rule, listener.bindPort))
-  if (dropped.length === 0 || hit.length === 0) return
-  const keys = [...new Set(dropped.map((condition) => condition.key))].join(', ')
-  const where = hit.map((listener) => String(listener.gatewayPort)).join(', ')
-  const at = (dropped[0] as ConditionModel).source satisfies SourceRef
-  const what = `on tunnels (port ${where}) ${keys} cannot be judged: there this rule refuses all that its other conditions match`
-  report('SP5022', at, what, { fix: 'add `ports` with the bound HTTP ports if tunnels are not meant' })
-}
-
-function isHttpOnly({ key }: ConditionModel): boolean {
-  return HTTP_ONLY.includes(key) || key.startsWith('request.')
-}
-
-/** Whether the rule's own port conditions leave this bound port in; 0 is not known before start-up. */
-function canReach(rule: RuleModel, bindPort: number): boolean {
-  const fits = (conditions: readonly ConditionModel[]) =>
-    conditions.every(({ key, values, notValues }) => {
-      if (key !== 'destination.port' || bindPort === 0) return true
-      if (notValues.some((value) => Number(value) === bindPort)) return false
-      return values.length === 0 || values.some((value) => Number(value) === bindPort)
-    })
-  return fits(rule.when) && (rule.to === null || rule.to.some(fits))
-}
 
 /** Trap no. 5: `notNamespaces` alone admits callers that have no namespace at all. */
 function adviseOnAnonymous(rule: RuleModel, report: Report): void {

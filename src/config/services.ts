@@ -29,6 +29,11 @@ export type Services = {
   clusterFor(destination: Destination): string
   /** The same endpoints without TLS of ours, for bytes that are the application's own TLS already. */
   tunnelClusterFor(destination: Destination): string
+  /**
+   * For the bytes of a VirtualService's `tls` (application TLS, with an SNI) or `tcp` rule (anything). As in Istio the TLS
+   * of a DestinationRule goes around them. Reported: TLS around TLS, and `tcp` bytes to a name nobody asked for.
+   */
+  streamClusterFor(destination: Destination, bytes: 'tls' | 'tcp'): string
   /** All that were asked for, by name. */
   clusters(): readonly ClusterModel[]
 }
@@ -73,6 +78,13 @@ export function buildServices(settings: Settings, resources: readonly Resource[]
     return { name, cluster }
   }
 
+  /** Never a name that `clusterFor` returns: a route of requests must not reach the cluster without TLS. */
+  const withoutTls = (cluster: ClusterModel): string => {
+    const bare = `tunnel|${cluster.port}||${cluster.host}`
+    built.set(bare, { ...cluster, name: bare, tls: null })
+    return bare
+  }
+
   return {
     registry: catalogue.registry,
     clusterFor(destination) {
@@ -92,11 +104,26 @@ export function buildServices(settings: Settings, resources: readonly Resource[]
     },
     tunnelClusterFor(destination) {
       const { name, cluster } = resolve(destination)
-      if (cluster === null || cluster.tls === null) return name
-      // Never a name that `clusterFor` returns: a route of requests must not reach the cluster without TLS.
-      const bare = `tunnel|${cluster.port}||${cluster.host}`
-      built.set(bare, { ...cluster, name: bare, tls: null })
-      return bare
+      return cluster === null || cluster.tls === null ? name : withoutTls(cluster)
+    },
+    streamClusterFor(destination, bytes) {
+      const { name, cluster } = resolve(destination)
+      if (cluster === null) return name
+      const { host, port, tls } = cluster
+      if (bytes === 'tcp' && cluster.discovery === 'dynamic')
+        report('SP7005', destination.at, `a tcp rule leads to ${host}: its bytes name no host to resolve`, {
+          fix: 'route by tls and sniHosts, or name one host',
+        })
+      if (tls === null || bytes === 'tcp') return name
+      // `httpsUpgrade` speaks for requests; there is no wish to wrap what is TLS already.
+      if (catalogue.targetsFor(host, port).some((target) => target.upgrade)) return withoutTls(cluster)
+      report(
+        'SP7019',
+        destination.at,
+        `port ${port} of ${host} is reached with TLS of the gateway's own (mode ${tls.mode}), around the TLS of the application`,
+        { fix: 'take the port out of the DestinationRule, unless a proxy that takes TLS off stands there' },
+      )
+      return name
     },
     clusters: () =>
       [...built.values()].filter((cluster) => cluster !== null).sort((a, b) => (a.name < b.name ? -1 : 1)),

@@ -84,7 +84,10 @@ export function reportUnbound(
       if (entry === 'mesh') continue
       const name = gatewayName(entry, resource.namespace)
       const at = resource.at('spec', 'gateways', index)
-      const servers = gateways.servers.filter(({ gateway }) => gateway === name)
+      const { http, tls, tcp } = resource.spec
+      const servers = gateways.servers.filter(
+        ({ gateway, model }) => gateway === name && (model.application === 'http' ? http : (tls ?? tcp)) !== undefined,
+      )
       if (!gateways.known.has(name)) report('SP4020', at, `${label} names Gateway ${name}, which was not loaded`)
       else if (servers.length > 0 && servers.every((server) => commonHosts(resource, server).length === 0)) {
         const hosts = [...new Set(servers.flatMap((server) => server.model.sniHosts))].join(', ')

@@ -156,6 +156,11 @@ class Attempt extends EventEmitter {
     socket.once('free', this.#onFree)
     socket.once('close', this.#onClose)
     request.onSocket(socket)
+    // Node holds the head back until there is body to go with it; a caller may want an answer before it sends any.
+    if (body !== null)
+      setImmediate(() => {
+        if (!request.writableEnded && !request.destroyed) request.flushHeaders()
+      })
   }
 
   /** The upstream's final response head. */

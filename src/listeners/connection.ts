@@ -107,6 +107,9 @@ class Accepted {
       }
       const first = outcome.value
       if (first.kind === 'broken') return this.#end('protocol_mismatch', 'DPE', first.why)
+      // A port speaks one or the other (config/gateways.ts): no server could be found by this SNI.
+      if (first.kind === 'hello' && plaintext !== null)
+        return this.#end('protocol_mismatch', 'NR', 'TLS where this port speaks plaintext HTTP')
       if (first.kind === 'hello') return this.#tls(first.hello)
       if (plaintext !== null) return this.#http(raw, plaintext, null, first.kind === 'h2')
       this.#end('protocol_mismatch', 'NR', 'plaintext where this port speaks TLS only')
@@ -130,9 +133,9 @@ class Accepted {
     }
     if (server.material === null) return this.#tunnel(this.#raw, server, { sni: hello.sni, outer: null })
     this.#environment.terminator(server).accept(this.#raw, {
-      failed: (code, message) => {
+      failed: (code) => {
         this.#stats.ssl_connection_error += 1
-        this.#end(null, code === 'ECONNRESET' ? 'DC' : null, `TLS_error: ${code}: ${message}`)
+        this.#end(null, code === 'ECONNRESET' ? 'DC' : null, `TLS_error:${code}`)
       },
       secured: (socket) => this.#secured(socket, server, hello.sni, mesh),
     })
@@ -165,6 +168,8 @@ class Accepted {
       // Silence on a server of opaque bytes: the other side speaks first.
       if (!takesHttp && outcome.kind === 'timeout')
         return this.#tunnel(socket, server, { sni: undefined, outer: { sni } }, tls)
+      // A connection made in advance and never used: as with the other versions, nothing to tell.
+      if (outcome.bytes === 0) return void this.#raw.destroy()
       this.#end(outcome.kind === 'closed' ? null : 'protocol_mismatch', 'DC', `no request: ${outcome.kind}`, socket)
     })
   }
@@ -188,6 +193,9 @@ class Accepted {
     tls: OuterTls | null = null,
   ): void {
     this.#settled = true
+    // A FIN is passed on as one; the other direction goes on.
+    socket.allowHalfOpen = true
+    this.#raw.allowHalfOpen = true
     let { trustKey, peerRules } = server
     let connection = this.#connection
     const chosenBy =

@@ -73,7 +73,6 @@ export class Exchange implements DownstreamEvents {
     this.#snapshot = environment.active()
     this.#record = newRecord('http', http.connection, Date.now())
     this.#startedAt = performance.now()
-    http.stats.downstream_rq_total += 1
     http.stats.downstream_rq_active += 1
     describeRequest(this.#record, downstream)
     const { body } = downstream
@@ -85,6 +84,7 @@ export class Exchange implements DownstreamEvents {
   run(): void {
     if (this.#started || this.#finished) return
     this.#started = true
+    this.#http.stats.downstream_rq_total += 1
     this.#snapshot = this.#environment.active()
     const server = this.#server()
     if (server === null) return
@@ -287,7 +287,7 @@ export class Exchange implements DownstreamEvents {
     if (refusal.kind === 'no_route') this.#http.stats.no_route += 1
     if (refusal.kind === 'no_cluster') this.#http.stats.no_cluster += 1
     if (refusal.kind === 'headers_too_large') this.#http.stats.downstream_rq_too_large += 1
-    if (reply.close) this.#http.poisoned = this.#downstream.protocol !== 'HTTP/2'
+    if (reply.close && this.#downstream.protocol !== 'HTTP/2') this.#endConnection()
     this.#answer(reply.status, reply.headers, reply.body, reply.close)
   }
 
@@ -334,14 +334,26 @@ export class Exchange implements DownstreamEvents {
     const { stats } = this.#http
     const record = this.#record
     stats.downstream_rq_active -= 1
-    if (!complete) {
-      this.#handle?.abort()
-      this.#cut()
-    }
+    if (!this.#started) stats.downstream_rq_total += 1
+    // Also after an answer that came before the request was over (an early 413): nobody will send the rest of it.
+    if (!complete || this.#downstream.body?.readableEnded === false) this.#handle?.abort()
+    if (!complete) this.#cut()
     const klass = Math.floor(record.responseCode / 100)
     if (klass >= 1 && klass <= 5) stats.downstream_rq_xx[klass] = (stats.downstream_rq_xx[klass] ?? 0) + 1
     record.durationMs = Math.round(performance.now() - this.#startedAt)
     this.#environment.finish(record)
+  }
+
+  /** Nothing behind this request is one any more (contract §5): what has been read ahead leaves no trace either. */
+  #endConnection(): void {
+    const { exchanges, stats } = this.#http
+    this.#http.poisoned = true
+    for (const behind of [...exchanges]) {
+      if (behind.#started) continue
+      behind.#finished = true
+      exchanges.delete(behind)
+      stats.downstream_rq_active -= 1
+    }
   }
 
   /** Why an exchange ended before its answer was out. */

@@ -16,7 +16,7 @@ const DELAYED_CLOSE_MS = 1000
 export type Http1Handlers = {
   /** Called for each request; answers what to tell about its end, or null to drop it (the connection is doomed). */
   readonly request: (socket: Socket, downstream: Downstream) => DownstreamEvents | null
-  /** The parser gave up: answer, record and close. `raw` writes the answer's bytes. */
+  /** The parser gave up with this code (for CONNECT: its target): answer, record and close. */
   readonly malformed: (socket: Socket, kind: RefusalKind | null, code: string) => void
 }
 
@@ -31,6 +31,8 @@ type Reading = {
   readonly request: IncomingMessage
   readonly response: ServerResponse
   readonly events: DownstreamEvents
+  /** The parser has given up on its body. */
+  broken: boolean
 }
 
 export function createHttp1Server(limits: Settings['http'], handlers: Http1Handlers): Http1Server {
@@ -54,7 +56,7 @@ export function createHttp1Server(limits: Settings['http'], handlers: Http1Handl
       const downstream = new Http1Downstream(request, response, expectsContinue, expectsOther)
       const events = handlers.request(request.socket, downstream)
       if (events === null) return
-      if (downstream.body !== null) reading.set(request.socket, { request, response, events })
+      if (downstream.body !== null) reading.set(request.socket, { request, response, events, broken: false })
       response.once('close', () => {
         events.onClose(response.writableFinished)
         // Answered before the request was over (an upstream's early 413): nobody reads the rest of it. As Envoy, close.
@@ -66,23 +68,23 @@ export function createHttp1Server(limits: Settings['http'], handlers: Http1Handl
   server.on('request', onRequest(false, false))
   server.on('checkContinue', onRequest(true, false))
   server.on('checkExpectation', onRequest(false, true))
-  server.on('connect', (_request: IncomingMessage, socket: Socket) =>
-    handlers.malformed(socket, 'connect_refused', 'CONNECT'),
+  server.on('connect', ({ url = '' }: IncomingMessage, socket: Socket) =>
+    handlers.malformed(socket, 'connect_refused', url),
   )
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     const code = error.code ?? 'unknown'
     const kind = refusalOf(code)
     const current = reading.get(socket)
-    if (kind !== null && current?.request.complete === false) {
-      reading.delete(socket)
-      const { response, events } = current
-      // Answered already (an early answer, a refusal): there is nothing more to say, only to close.
-      if (response.writableFinished) lingeringClose(socket)
-      else if (response.writableEnded) response.once('close', () => lingeringClose(socket))
-      else events.onBodyMalformed(code)
-      return
-    }
-    handlers.malformed(socket, kind, code)
+    if (current === undefined || current.request.complete) return handlers.malformed(socket, kind, code)
+    // In the middle of a body: that request's own end is the one record; whatever follows is noise.
+    if (kind === null) return void socket.destroy()
+    if (current.broken) return
+    current.broken = true
+    const { response, events } = current
+    // Answered already (an early answer, a refusal): there is nothing more to say, only to close.
+    if (response.writableFinished) lingeringClose(socket)
+    else if (response.writableEnded) response.once('close', () => lingeringClose(socket))
+    else events.onBodyMalformed(code)
   })
   const apply = (next: Settings['http']) => {
     // maxHeaderSize is read per connection and documented as an option only; the property is what the parser reads.
@@ -164,6 +166,7 @@ class Http1Downstream implements Downstream {
     // A body the caller has not been asked for yet will not come; keeping the connection would leave it out of step.
     const ends = close || this.expectsContinue || this.expectsOther
     this.closes = ends
+    response.removeHeader('connection')
     response.writeHead(status, STATUS_CODES[status] ?? '', ends ? [...headers, 'connection', 'close'] : headers)
     response.end(body)
     if (this.body !== null && !this.#request.complete) {
@@ -178,6 +181,8 @@ class Http1Downstream implements Downstream {
 
   start(status: number, headers: string[], close: boolean): Writable {
     this.closes = close
+    // HTTP/1.1 keeps connections anyway; without this Node would say so, and for how long.
+    this.#response.removeHeader('connection')
     this.#response.writeHead(status, STATUS_CODES[status] ?? '', close ? [...headers, 'connection', 'close'] : headers)
     return this.#response
   }

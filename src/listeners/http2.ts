@@ -3,6 +3,7 @@
  * http2.Server refuses sockets whose ALPN is absent or `istio`, both of which sidecars send.
  */
 import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
+import type { Socket } from 'node:net'
 import { type Duplex, type Readable, Writable } from 'node:stream'
 import type { Settings } from '../model/settings.ts'
 import type { Downstream, DownstreamEvents } from './downstream.ts'
@@ -17,8 +18,21 @@ export type Http2Handlers = {
 const MAX_STREAMS = 100
 const STREAM_WINDOW = 65536
 
-/** Speaks HTTP/2 on `socket` until it closes. `session.close()` sends GOAWAY and lets streams finish. */
-export function serveHttp2(socket: Duplex, limits: Settings['http'], handlers: Http2Handlers): ServerHttp2Session {
+/** Envoy's stream idle timeout on Istio gateways (behaviour §10.1), milliseconds. */
+const STALL_MS = 300_000
+/** How long a GOAWAY may take to be read, milliseconds. */
+const DELAYED_CLOSE_MS = 1000
+
+/**
+ * Speaks HTTP/2 on `socket` until it closes. `session.close()` sends GOAWAY and lets streams finish.
+ * @param stallMs a connection that takes nothing of what is queued for it, and sends nothing, is ended after this long
+ */
+export function serveHttp2(
+  socket: Duplex,
+  limits: Settings['http'],
+  handlers: Http2Handlers,
+  stallMs: number = STALL_MS,
+): ServerHttp2Session {
   const session = performServerHandshake(socket, {
     maxHeaderListPairs: limits.maxHeaders + 8,
     maxSessionInvalidFrames: 100,
@@ -35,7 +49,12 @@ export function serveHttp2(socket: Duplex, limits: Settings['http'], handlers: H
     },
   })
   let streams = 0
-  session.setTimeout(limits.idleTimeoutMs, () => session.close())
+  session.setTimeout(limits.idleTimeoutMs, () => {
+    session.close()
+    // With streams that nobody moves, a graceful end would never come.
+    setTimeout(() => session.destroy(), DELAYED_CLOSE_MS).unref()
+  })
+  endWhenStuck(session, socket, stallMs)
   session.on('stream', (stream: ServerHttp2Stream, headers, flags: number, raw: string[]) => {
     streams += 1
     stream.on('error', () => {})
@@ -58,6 +77,26 @@ export function serveHttp2(socket: Duplex, limits: Settings['http'], handlers: H
   })
   session.on('error', (error: NodeJS.ErrnoException) => handlers.failed(error.code ?? error.message, streams))
   return session
+}
+
+/**
+ * Node 24 can lose a TLS connection whose peer vanishes while answers to its control frames (PING, SETTINGS) are queued:
+ * the write that failed is never reported and reading stays stopped, so no event ever says that the peer is gone.
+ */
+function endWhenStuck(
+  session: ServerHttp2Session,
+  socket: Duplex & Partial<Pick<Socket, 'bytesRead' | 'bytesWritten'>>,
+  stallMs: number,
+): void {
+  let before = ''
+  const timer = setInterval(() => {
+    const now =
+      session.destroyed || session.state.outboundQueueSize === 0 ? '' : `${socket.bytesRead}|${socket.bytesWritten}`
+    if (now !== '' && now === before) session.destroy(undefined, constants.NGHTTP2_CANCEL)
+    before = now
+  }, stallMs)
+  timer.unref()
+  session.once('close', () => clearInterval(timer))
 }
 
 class Http2Downstream implements Downstream {
@@ -107,7 +146,10 @@ class Http2Downstream implements Downstream {
     this.expectsOther = expect !== null && !this.expectsContinue
     stream.once('finish', () => {
       // The answer is out before the request was: nobody reads the rest, so the caller is told to stop (RFC 9113 §8.1).
-      if (this.body !== null && this.complete && !stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR)
+      if (this.body === null || !this.complete || stream.readableEnded) return
+      stream.close(constants.NGHTTP2_NO_ERROR)
+      // Else Node would keep it until somebody has read what came so far, and an upstream may read no further.
+      process.nextTick(() => stream.destroy())
     })
   }
 

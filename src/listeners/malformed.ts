@@ -8,11 +8,11 @@ import { lingeringClose, rawReply } from './http1.ts'
 import { refusalRow, renderRefusal } from './reply.ts'
 
 /**
- * Ends a connection whose bytes are no request. `kind` null: the caller is gone, nobody to answer.
+ * Ends a connection whose bytes are no request. `kind` null: the caller is gone, nobody to answer. `code`: the parser's, or
+ * for a CONNECT its target.
  * Answers that are still running on the connection are let finish first: they were asked for properly.
  */
 export function endMalformed(environment: Environment, socket: Socket, kind: RefusalKind | null, code: string): void {
-  socket.on('error', () => {})
   const http = httpConnections.get(socket)
   if (http === undefined) return void socket.destroy()
   // Already being closed: what still arrives is thrown away, so that the answer reaches the caller.
@@ -32,7 +32,10 @@ export function endMalformed(environment: Environment, socket: Socket, kind: Ref
     socket.destroy()
     return environment.finish(record)
   }
-  if (kind === 'connect_refused') record.method = 'CONNECT'
+  if (kind === 'connect_refused') {
+    record.method = 'CONNECT'
+    record.authority = code
+  }
   if (kind === 'headers_too_large') http.stats.downstream_rq_too_large += 1
   const row = refusalRow({ kind })
   const reply = renderRefusal({ kind }, false)

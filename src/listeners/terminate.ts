@@ -19,7 +19,7 @@ const ALPN_PREFERENCE = ['h2', 'http/1.1', 'istio', 'istio-h2', 'istio-http/1.1'
 export type HandshakeHandlers = {
   readonly secured: (socket: TLSSocket) => void
   /** Called at most once, never after `secured`. `code` is OpenSSL's or Node's. */
-  readonly failed: (code: string, message: string) => void
+  readonly failed: (code: string) => void
 }
 
 export type Terminator = { accept(raw: Socket, handlers: HandshakeHandlers): void; close(): void }
@@ -39,6 +39,8 @@ export function createTerminator(model: ServerTls, material: TlsMaterial): Termi
   })
   server.on('secureConnection', (socket: TLSSocket) => {
     socket.on('error', () => {})
+    // Half-closing is the caller's right again, see accept().
+    socket.allowHalfOpen = true
     const key = endpointKey(socket)
     const handlers = pending.get(key)
     pending.delete(key)
@@ -48,19 +50,22 @@ export function createTerminator(model: ServerTls, material: TlsMaterial): Termi
   server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
     const key = endpointKey(socket)
     const handlers = pending.get(key)
-    if (pending.delete(key)) handlers?.failed(error.code ?? 'TLS', error.message)
+    if (pending.delete(key)) handlers?.failed(error.code ?? 'TLS')
     socket.destroy()
   })
   return {
     accept(raw, handlers) {
       const key = endpointKey(raw)
       // The caller came again from the same endpoint before its end was noticed here: the first one is over.
-      pending.get(key)?.failed('ECONNRESET', 'connection closed during the TLS handshake')
+      pending.get(key)?.failed('ECONNRESET')
       pending.set(key, handlers)
+      // The TLS socket takes this over: a caller who hangs up in the middle of the handshake is gone now, not when
+      // the handshake times out.
+      raw.allowHalfOpen = false
       raw.once('close', () => {
         if (pending.get(key) !== handlers) return
         pending.delete(key)
-        handlers.failed('ECONNRESET', 'connection closed during the TLS handshake')
+        handlers.failed('ECONNRESET')
       })
       server.emit('connection', raw)
     },

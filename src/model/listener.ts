@@ -30,7 +30,7 @@ export type ServerTls = {
  * judged by the route table, and the application's own TLS inside the mTLS.
  */
 export type ServerModel = {
-  /** `NS/GATEWAY/PORTNAME`, `asm:PORT` or `unclaimed:PORT`. */
+  /** `NS/GATEWAY/PORTNAME`, `asm:PORT`, `asm-passthrough:PORT` or `unclaimed:PORT`. */
   readonly name: string
   readonly source: SourceRef | null
   /** What the SNI may be: `*`, `*.suffix` or exact; lower case, namespace part removed. */

@@ -4,15 +4,21 @@ export type Phase = 'starting' | 'ready' | 'draining' | 'closed'
 export class Lifecycle {
   #phase: Phase = 'starting'
   #failedByOperator = false
+  #listening = true
   #cutting = false
 
   get phase(): Phase {
     return this.#phase
   }
 
-  /** Ready for traffic, and not taken out by `POST /healthcheck/fail`. */
+  /** Ready for traffic: listeners open, and not taken out by `POST /healthcheck/fail`. */
   get healthy(): boolean {
-    return this.#phase === 'ready' && !this.#failedByOperator
+    return this.#phase === 'ready' && this.#listening && !this.#failedByOperator
+  }
+
+  /** False once the data ports have been closed for good. */
+  get listening(): boolean {
+    return this.#listening
   }
 
   get draining(): boolean {
@@ -48,6 +54,11 @@ export class Lifecycle {
   closed(): void {
     this.#phase = 'closed'
     this.#cutting = true
+  }
+
+  /** Nobody can connect from now on: readiness must say so, whatever runs on. */
+  stopListening(): void {
+    this.#listening = false
   }
 
   failHealthcheck(failed: boolean): void {

@@ -57,7 +57,7 @@ describe('sallyport run', () => {
 
 describe('sallyport', () => {
   it('called wrongly says how: exit 2; an unknown command gets the list of commands', async () => {
-    const wrong = [['run'], ['explain', '-f', 'a', 'GET'], ['fly']]
+    const wrong = [['run'], ['explain', '-f', 'a', 'GET'], ['fly'], ['version', '--nope'], ['version', 'more']]
     const [version, ...results] = await Promise.all([['version'], ...wrong].map((args) => sallyport(args)))
     assert.deepEqual(
       results.map(({ code, stdout }) => [code, stdout]),
@@ -144,7 +144,7 @@ describe('sallyport explain', () => {
     assert.match(lost.stdout, /refused: 404 no_route/)
     const { status, reason } = JSON.parse(unknown.stdout) as { status: number; reason: string }
     assert.deepEqual([status, reason], [502, 'not_registered'])
-    assert.match(anonymous.stdout, /no_client_certificate/)
+    assert.match(anonymous.stdout, /policies: not consulted[^]*no_client_certificate/)
     assert.match(unreadable.stderr, /base\.yaml:1:\d+ error SP1010 /)
   })
 })

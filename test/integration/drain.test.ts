@@ -143,7 +143,7 @@ describe('draining', () => {
     await harness.stop(3)
   })
 
-  it('by POST /drain_listeners only stops accepting', async (t) => {
+  it('by POST /drain_listeners only stops accepting, and readiness says so, also after a reload', async (t) => {
     const harness = await started(t, options())
     const socket = await plainConnect(harness.gateway.port(80))
     const port = harness.gateway.port(80)
@@ -151,6 +151,12 @@ describe('draining', () => {
     assert.equal((await askControl(harness, 'admin', '/drain_listeners', 'POST')).status, 200)
     await assert.rejects(plainConnect(port), { code: 'ECONNREFUSED' })
     assert.equal((await request(socket, HOST)).status, 200)
+    // Nobody can connect: a Service must not go on sending callers here.
+    assert.equal((await askControl(harness, 'health', '/healthz/ready')).status, 503)
+    const more = documents(serviceEntry('more', 'more.example', 80))
+    assert.deepEqual(await harness.change({ 'more.yaml': more }), { ok: true, errors: [] })
+    await assert.rejects(plainConnect(port), { code: 'ECONNREFUSED' })
+    assert.equal((await askControl(harness, 'health', '/healthz/ready')).status, 503)
     socket.destroy()
     await harness.stop(2)
   })

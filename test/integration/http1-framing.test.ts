@@ -55,7 +55,7 @@ const HEADS: Readonly<Record<string, string>> = {
   'empty name': get(': b\r\n'),
   'parenthesis in a name': get('X(A): b\r\n'),
   'byte over 0x7f in a name': get('X\xc3\xa9: b\r\n'),
-  __proto__name: get('__proto__: b\r\n'),
+  'the name __proto__': get('__proto__: b\r\n'),
   'tab after the method': `GET\t/ HTTP/1.1\r\n${H}\r\n`,
   'space in the target': `GET / x HTTP/1.1\r\n${H}\r\n`,
   'space after the version': `GET / HTTP/1.1 \r\n${H}\r\n`,
@@ -83,27 +83,27 @@ const BODIES: Readonly<Record<string, string>> = {
 
 type Carrier = 'mesh' | 'plain'
 
-/** The outcome every malformed request shares; answers the log line for the rest. */
-async function refused(site: Site, carrier: Carrier, bytes: string, lineIndex: number): Promise<Readonly<Record<string, unknown>>> {
+/** What every caller of a malformed request gets. */
+async function refused(site: Site, carrier: Carrier, bytes: string): Promise<void> {
   const answer = await rawExchange(await site[carrier](), Buffer.from(bytes + FOLLOWING, 'latin1'))
   assert.match(answer, /^HTTP\/1\.1 400 Bad Request\r\n/)
   assert.match(answer, /\r\nconnection: close\r\n/i)
   assert.match(answer, /\r\nx-sallyport-reason: bad_request\r\n/)
   assert.equal(answer.split('HTTP/1.1 ').length, 2, 'the request behind it got no answer')
-  const line = (await site.harness.lines(lineIndex + 1))[lineIndex]
-  assert.deepEqual([line?.['response_code'], line?.['reason'], line?.['protocol']], [400, 'bad_request', 'HTTP/1.1'])
-  return line ?? {}
 }
 
 async function sweep(t: TestContext, carrier: Carrier, names: readonly string[]): Promise<void> {
   const origin = await startRawOrigin()
   t.after(() => origin.close())
   const site = await startSite(t, origin.port)
-  for (const [index, name] of names.entries()) {
+  for (const name of names) {
     await t.test(`${carrier}: ${name}`, async () => {
-      await refused(site, carrier, HEADS[name] ?? '', index)
+      await refused(site, carrier, HEADS[name] ?? '')
       assert.equal(origin.connections.length, 0, 'nothing was dialled')
     })
+  }
+  for (const line of await site.harness.lines(names.length)) {
+    assert.deepEqual([line['response_code'], line['reason'], line['protocol']], [400, 'bad_request', 'HTTP/1.1'])
   }
   await site.quiet()
   await site.harness.stop(names.length)
@@ -125,17 +125,19 @@ test('malformed bodies: the caller gets 400, the origin never a whole request', 
   for (const carrier of ['mesh', 'plain'] as const) {
     for (const [name, body] of Object.entries(BODIES)) {
       await t.test(`${carrier}: ${name}`, async () => {
-        const line = await refused(site, carrier, post(CHUNKED, body), count++)
-        assert.equal(line['response_flags'], 'DPE')
-        assert.match(String(line['response_code_details']), /^http1\.codec_error\{HPE_/)
+        count += 1
+        await refused(site, carrier, post(CHUNKED, body))
       })
     }
+  }
+  for (const line of await site.harness.lines(count)) {
+    assert.deepEqual([line['response_code'], line['reason'], line['response_flags']], [400, 'bad_request', 'DPE'])
+    assert.match(String(line['response_code_details']), /^http1\.codec_error\{HPE_/)
   }
   await site.quiet()
   for (const connection of origin.connections) {
     await connection.closed
-    assert.match(connection.text, /^POST \/ HTTP\/1\.1\r\n/)
-    assert.ok(!connection.text.endsWith('0\r\n\r\n'), `the body was never completed: ${connection.text.slice(-60)}`)
+    assert.ok(!connection.text.endsWith('\r\n0\r\n\r\n'), `the body was never completed: ${connection.text.slice(-60)}`)
     assert.ok(!connection.text.includes('/smuggled'))
   }
   await site.harness.stop(count)
@@ -155,7 +157,7 @@ test('a malformed body behind an answer that came early: one line, and the conne
   await new Promise((resolve) => socket.once('close', resolve))
   assert.match(answer, /^HTTP\/1\.1 200 OK\r\n/)
   assert.equal(answer.split('HTTP/1.1 ').length, 2)
-  await origin.connections[0]?.closed
+  await (await origin.connection(0)).closed
   assert.ok(!origin.connections.some((connection) => connection.text.includes('/smuggled')))
   const [line] = await site.harness.lines(1)
   assert.equal(line?.['response_code'], 200)

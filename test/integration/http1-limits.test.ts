@@ -129,7 +129,6 @@ for (const carrier of CARRIERS) {
       socket.destroy()
     }
     assert.equal(origin.connections.length, 0)
-    console.log((await site.harness.lines(3)))
     await site.harness.stop(3)
   })
 }

@@ -92,6 +92,7 @@ describe('sallyport run', () => {
     const { bootstrap } = await workspace(t, { 'base.yaml': base() })
     const gateway = await run(t, bootstrap)
     assert.equal((await ask(gateway.control('admin'), '/quitquitquit', 'POST')).status, 200)
+    await gateway.said(/POST \/quitquitquit: draining/)
     assert.deepEqual(await gateway.ended, { code: 0, signal: null })
   })
 })

@@ -19,12 +19,6 @@ export const EGRESS_CODES = {
     explanation:
       'Neither the to entry nor spec.byEgressGateway has a port, so nothing says on which port of this gateway the hosts are served. ASM can allocate ports by itself; this gateway cannot, since sidecars must know them.',
   },
-  SP6003: {
-    severity: 'warning',
-    title: 'Tunnels are not built yet',
-    explanation:
-      "The destination is of protocol HTTPS or TLS: the application's own TLS inside the sidecar's mTLS. A later release carries it; until then such connections are refused.",
-  },
   SP6004: {
     severity: 'warning',
     title: 'Egress policy outside istio-egress',

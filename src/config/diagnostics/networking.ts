@@ -54,12 +54,6 @@ export const NETWORKING_CODES = {
     title: 'Two Gateway ports on one bound port',
     explanation: 'Each Gateway port needs a port of its own. Change `spec.ports` of the bootstrap file.',
   },
-  SP4009: {
-    severity: 'warning',
-    title: 'Tunnels are not built yet',
-    explanation:
-      'The server carries opaque bytes (TLS or TCP). Such connections come with a later release and are closed until then.',
-  },
   SP4010: {
     severity: 'info',
     title: 'Gateway is for other workloads',
@@ -152,16 +146,52 @@ export const NETWORKING_CODES = {
     explanation:
       'Left out, requests would reach paths that the rule was to replace. Use `rewrite.uri` with a prefix match, or leave the rule out.',
   },
+  SP4034: {
+    severity: 'info',
+    title: 'Inner SNI is routed, which Istio does not do',
+    explanation:
+      "A VirtualService's `tls` rule is bound to a server that terminates TLS. Here it counts: the SNI of the application's own TLS inside is matched first, then the `tcp` rule. Istio's gateway looks at `tcp` rules only and would leave this rule out.",
+  },
+  SP4035: {
+    severity: 'warning',
+    title: 'SNI beyond the hosts of the server',
+    explanation:
+      "A `tls` rule names an SNI that the hosts of the Gateway server do not cover. Istio's gateway would carry it; here only the names that both cover are carried.",
+  },
+  SP4036: {
+    severity: 'warning',
+    title: 'SNI routed twice',
+    explanation:
+      'An earlier `tls` rule already routes one of these names on the port. As in Istio the later match is left out with all its names.',
+  },
+  SP4037: {
+    severity: 'warning',
+    title: 'Rule of a kind that its server does not use',
+    explanation:
+      'HTTP servers use `http` rules, PASSTHROUGH servers `tls`, TCP servers `tcp`, servers that terminate TLS for opaque bytes `tls` and `tcp`. No server that this rule concerns looks at rules of its kind.',
+  },
+  SP4038: {
+    severity: 'warning',
+    title: 'Wildcard destination that does not cover the SNI',
+    explanation:
+      'The destination resolves the requested name, and only names of its own wildcard. Connections for this SNI fail (UH).',
+  },
   SP4040: {
     severity: 'error',
     title: 'Egress policy on a server that cannot prove the caller',
     explanation:
-      'The gateway port of an ASMEgressTrafficPolicy is served by a Gateway server without mutual TLS, so `from` could not be enforced there.',
+      'The gateway port of an ASMEgressTrafficPolicy is served by a Gateway server without mutual TLS, so `from` could not be enforced there. Passing TLS through without identity is allowed by `unauthenticatedPassthrough: allow`.',
   },
-  SP4041: {
-    severity: 'warning',
-    title: 'HTTP and tunnels on one gateway port',
+  SP4042: {
+    severity: 'error',
+    title: 'Passed-through TLS with several destinations',
     explanation:
-      'Egress policies name the same gateway port for HTTP and for opaque TLS. HTTP is served; tunnels come with a later release and are closed until then.',
+      'Egress policies lead one host of a gateway port to different destinations, depending on the caller. TLS that is passed through shows no caller, so which one is meant would be a guess.',
+  },
+  SP4043: {
+    severity: 'warning',
+    title: 'Only TLS with an SNI is carried beside an egress policy',
+    explanation:
+      'A `tcp` rule covers hosts of an ASMEgressTrafficPolicy on the same gateway port. It carries TLS for them to callers that the policy lists; bytes that name no host are closed, since nobody could say whose `from` they need.',
   },
 } as const satisfies Record<string, DiagnosticRow>

@@ -130,6 +130,18 @@ export const SECURITY_CODES = {
     explanation:
       'A policy applies to this gateway when it stands in the namespace of the gateway or in the root namespace and its selector is contained in `metadata.labels` of the bootstrap file.',
   },
+  SP5029: {
+    severity: 'warning',
+    title: 'HTTP-only ALLOW rule never matches on tunnels',
+    explanation:
+      'Tunnels have no method, path, host or header. As in Istio, an ALLOW rule with such a condition is left out there; where no other ALLOW rule matches, every tunnel is refused. Write rules for tunnels with connection.sni, ports and the caller.',
+  },
+  SP5030: {
+    severity: 'warning',
+    title: 'Rule asks for an identity where callers have none',
+    explanation:
+      'Callers of plaintext, SIMPLE and PASSTHROUGH servers show no client certificate. A condition on principals, namespaces, service accounts or trust domains never holds for them: an ALLOW rule permits nobody there, a DENY rule refuses nobody.',
+  },
   SP5027: {
     severity: 'info',
     title: 'Callers without identity match',

@@ -112,4 +112,10 @@ export const SERVICE_CODES = {
     explanation:
       'An entry of portLevelSettings replaces the whole traffic policy for its port. The rule has tls at the top and the entry has none: on that port nothing is encrypted.',
   },
+  SP7019: {
+    severity: 'warning',
+    title: 'TLS around TLS',
+    explanation:
+      "A VirtualService's `tls` rule leads to a port for which a DestinationRule originates TLS. As in Istio the application's own TLS goes out inside that of the gateway: right for another gateway, wrong for a web server.",
+  },
 } as const satisfies Record<string, DiagnosticRow>

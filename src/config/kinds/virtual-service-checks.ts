@@ -6,6 +6,7 @@ import { checkRegex } from '../../core/regex.ts'
 import { checkHeaders } from '../header-edits.ts'
 import type { Report, Resource } from '../resource.ts'
 import { exportProblem } from '../visibility.ts'
+import { checkL4Rules } from './virtual-service-l4-checks.ts'
 import type { HttpMatch, HttpRule, StringMatchSpec, VirtualServiceSpec } from './virtual-service-schema.ts'
 
 type At = (...path: readonly (string | number)[]) => SourceRef
@@ -30,6 +31,7 @@ export function checkVirtualService(resource: Resource<VirtualServiceSpec>, repo
     else if (isMatchAll(rule)) all = index
     checkRule(rule, below, report)
   })
+  checkL4Rules(resource, report)
 }
 
 /** No match, or one that holds whatever is asked on whatever gateway and port. */
@@ -93,8 +95,14 @@ function checkDestinations(rule: HttpRule, at: At, report: Report): void {
   const routes = rule.route ?? []
   routes.forEach((route, index) => {
     checkHeaders(route.headers, (...path) => at('route', index, 'headers', ...path), report)
-    if (route.destination.host.includes('*'))
-      report('SP4000', at('route', index, 'destination', 'host'), 'a destination is one host, not a wildcard')
+    const { host } = route.destination
+    // As Istio: `*.suffix` means the ServiceEntry of that very name (the requested name is resolved), `*` means nothing.
+    if (host.includes('*') && (host === '*' || canonicalHostPattern(host) === null))
+      report(
+        'SP4000',
+        at('route', index, 'destination', 'host'),
+        `${JSON.stringify(host)} is no destination: name one host or a *.suffix`,
+      )
   })
   if (routes.length > 1 && routes.every((route) => (route.weight ?? 0) === 0))
     report('SP4000', at('route'), 'the weights add up to 0')

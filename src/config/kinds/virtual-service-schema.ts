@@ -123,15 +123,16 @@ const httpRoute = z.object({
     .optional(),
 })
 
-const l4Match = {
+const l4Match = z.object({
   destinationSubnets: z.array(text).optional(),
   port: int(0, 65535).optional(),
   sourceSubnet: text.optional(),
   sourceLabels: stringMap.optional(),
   sourceNamespace: text.optional(),
   gateways: z.array(nonEmpty).optional(),
-}
-const l4Routes = z.array(z.object({ destination, weight: int(0, MAX_INT).optional() })).optional()
+})
+const l4Route = z.object({ destination, weight: int(0, MAX_INT).optional() })
+const l4Routes = z.array(l4Route).optional()
 
 export const virtualServiceSchema = z.object({
   hosts: z.array(nonEmpty).optional(),
@@ -139,11 +140,14 @@ export const virtualServiceSchema = z.object({
   exportTo: z.array(nonEmpty).optional(),
   http: z.array(httpRoute).optional(),
   tls: z
-    .array(z.object({ match: z.array(z.object({ sniHosts: z.array(nonEmpty).min(1), ...l4Match })), route: l4Routes }))
+    .array(z.object({ match: z.array(l4Match.extend({ sniHosts: z.array(nonEmpty).min(1) })), route: l4Routes }))
     .optional(),
-  tcp: z.array(z.object({ match: z.array(z.object(l4Match)).optional(), route: l4Routes })).optional(),
+  tcp: z.array(z.object({ match: z.array(l4Match).optional(), route: l4Routes })).optional(),
 })
 
+/** The fields that `tls` and `tcp` matches share. */
+export type L4Match = z.infer<typeof l4Match>
+export type L4Route = z.infer<typeof l4Route>
 export type VirtualServiceSpec = z.infer<typeof virtualServiceSchema>
 export type HttpRule = NonNullable<VirtualServiceSpec['http']>[number]
 export type HttpMatch = NonNullable<HttpRule['match']>[number]

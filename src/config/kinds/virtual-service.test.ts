@@ -76,7 +76,10 @@ test('destinations and weights', () => {
   const destination = { host: 'a.com' }
   assert.deepEqual(ruleFindings({ route: [{ destination, weight: 0 }] }), [])
   assert.deepEqual(ruleFindings({ route: [{ destination, weight: 0 }, { destination }] }), ['SP4000 route'])
-  assert.deepEqual(ruleFindings({ route: [{ destination: { host: '*.com' } }] }), ['SP4000 route.0.destination.host'])
+  // A wildcard is looked up by that very name, as in Istio; everything there is names nothing.
+  assert.deepEqual(ruleFindings({ route: [{ destination: { host: '*.com' } }] }), [])
+  for (const host of ['*', 'a.*', '*a.com', '*.*.com'])
+    assert.deepEqual(ruleFindings({ route: [{ destination: { host } }] }), ['SP4000 route.0.destination.host'], host)
   assert.throws(() => virtualService.schema.parse({ http: [{ route: [{ destination, weight: -1 }] }] }))
 })
 

@@ -3,7 +3,6 @@ import type { KindModule } from '../resource.ts'
 import { checkVirtualService } from './virtual-service-checks.ts'
 import { type VirtualServiceSpec, virtualServiceSchema } from './virtual-service-schema.ts'
 
-const NO_TUNNELS = 'opaque connections come with a later release and are closed until then'
 const NO_MIRRORS = 'requests are not mirrored; nothing is sent to the mirror'
 
 /**
@@ -33,8 +32,6 @@ export const virtualService: KindModule<VirtualServiceSpec> = {
       why: 'CORS headers are left to the site; they restrict browsers, not callers',
     },
     { path: 'spec.http[].match[].statPrefix', severity: 'warning', why: 'there are no statistics per route' },
-    { path: 'spec.tls', severity: 'warning', why: NO_TUNNELS },
-    { path: 'spec.tcp', severity: 'warning', why: NO_TUNNELS },
   ],
   check: checkVirtualService,
 }

@@ -79,6 +79,8 @@ describe('a file', () => {
     )
     writeFileSync(join(directory, 'plain'), '')
     assert.throws(() => createSink({ path: join(directory, 'plain/access.log') }), SinkError)
+    // Below /proc mkdir(2) says ENOENT although the parent is there; Node's recursive mkdir then never returns.
+    assert.throws(() => createSink({ path: '/proc/sallyport/access.log' }), SinkError)
   })
 
   test('a full disk is reported once, traffic goes on, memory is capped', async () => {

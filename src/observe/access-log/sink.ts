@@ -8,7 +8,7 @@
  *   made non-blocking, and a full one answers EAGAIN.
  * - sonic-boom sleeps 100 ms after an EAGAIN, which caps a 64 KB pipe at 640 KB/s. So we do the retrying, from 1 ms up.
  */
-import { constants, fstatSync, mkdirSync, openSync } from 'node:fs'
+import { constants, existsSync, fstatSync, mkdirSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { pino } from 'pino'
 
@@ -260,12 +260,23 @@ function openTarget(path: string): number {
     return fd
   }
   try {
-    mkdirSync(dirname(path), { recursive: true })
+    makeDirectory(dirname(path))
     // Non-blocking for the sake of named pipes: opening one without a reader fails instead of stopping the gateway.
     return openSync(path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK, 0o644)
   } catch (error) {
     throw new SinkError(`cannot open the log "${path}": ${(error as Error).message}`, { cause: error })
   }
+}
+
+/**
+ * Creates a directory and its parents. Not `mkdirSync(…, { recursive: true })`: where the kernel answers ENOENT although
+ * the parent is there (below /proc, some network file systems), Node 24 repeats the call forever and the gateway stands still.
+ */
+function makeDirectory(path: string): void {
+  if (existsSync(path)) return
+  const parent = dirname(path)
+  if (!existsSync(parent)) makeDirectory(parent)
+  mkdirSync(path)
 }
 
 /** Makes a pipe or socket at fd 1 or 2 non-blocking. Node has no fcntl; looking at its own stream does it (uv_pipe_open). */

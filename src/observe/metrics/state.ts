@@ -35,7 +35,7 @@ export const STATE_METRICS = {
   sallyport_dns_overload_total: counter('DNS look-ups refused because too many were under way.'),
   sallyport_event_loop_delay_seconds: gauge(
     'Delay of the event loop since the last scrape: statistic p50, p99 or max.',
-    ['quantile'],
+    ['statistic'],
   ),
   nodejs_heap_used_bytes: gauge('JavaScript heap in use.'),
   nodejs_heap_size_bytes: gauge('JavaScript heap reserved.'),

@@ -1,0 +1,54 @@
+/** What is wrong with `tls` and `tcp` rules by themselves (behaviour §4.7; Istio validateTLSRoute, validateTCPRoute). */
+import type { SourceRef } from '../../core/attributes.ts'
+import { canonicalHostPattern, hostCovers } from '../../core/host-pattern.ts'
+import type { Report, Resource } from '../resource.ts'
+import type { L4Route, VirtualServiceSpec } from './virtual-service-schema.ts'
+
+type At = (...path: readonly (string | number)[]) => SourceRef
+
+export function checkL4Rules({ spec, at }: Resource<VirtualServiceSpec>, report: Report): void {
+  const hosts = (spec.hosts ?? []).map(canonicalHostPattern).filter((host) => host !== null)
+  for (const [index, { match, route }] of (spec.tls ?? []).entries()) {
+    const below: At = (...path) => at('spec', 'tls', index, ...path)
+    if (match.length === 0)
+      report('SP4000', below('match'), 'a tls rule needs a match: TLS is told apart by its SNI', {
+        fix: 'match: [{ sniHosts: [name] }]',
+      })
+    for (const [matchIndex, { sniHosts }] of match.entries())
+      for (const [i, sni] of sniHosts.entries()) checkSni(sni, hosts, below('match', matchIndex, 'sniHosts', i), report)
+    checkRoute(route, 'tls', below, report)
+  }
+  let all: number | null = null
+  for (const [index, { match = [], route }] of (spec.tcp ?? []).entries()) {
+    const below: At = (...path) => at('spec', 'tcp', index, ...path)
+    if (all !== null)
+      report('SP4022', below(), `rule ${index} is never reached: tcp rule ${all} matches every connection`)
+    else if (match.length === 0) all = index
+    checkRoute(route, 'tcp', below, report)
+  }
+}
+
+function checkSni(text: string, hosts: readonly string[], at: SourceRef, report: Report): void {
+  const sni = canonicalHostPattern(text)
+  if (sni === null) report('SP4004', at, `${JSON.stringify(text)} is not a name, *.suffix or *`)
+  else if (hosts.length > 0 && !hosts.some((host) => hostCovers(host, sni)))
+    report('SP4000', at, `SNI ${sni} is covered by no host of the VirtualService (${hosts.join(', ')})`, {
+      fix: 'add it to spec.hosts',
+    })
+}
+
+function checkRoute(route: readonly L4Route[] | undefined, kind: 'tls' | 'tcp', at: At, report: Report): void {
+  const routes = route ?? []
+  if (routes.length === 0) report('SP4027', at(), `the ${kind} rule has no route`, { fix: 'add a destination' })
+  if (routes.length > 1 && routes.every(({ weight = 0 }) => weight === 0))
+    report('SP4000', at('route'), 'the weights add up to 0')
+  for (const [index, { destination }] of routes.entries()) {
+    const { host } = destination
+    if (!host.includes('*')) continue
+    const where = at('route', index, 'destination', 'host')
+    // A wildcard resolves the SNI. Everything there is would be no restriction at all.
+    if (kind === 'tcp') report('SP4000', where, 'the bytes of a tcp rule name no host: its destination is one host')
+    else if (host === '*' || canonicalHostPattern(host) === null)
+      report('SP4000', where, `${JSON.stringify(host)} is no destination: name one host or a *.suffix`)
+  }
+}
