@@ -29,6 +29,7 @@ const TOKENS: Readonly<Record<string, string>> = {
   CA_FILE: '/pki/site-ca.pem',
   IDENTITY_DIR: '/pki/gateway',
   ACCESS_LOG: '/dev/stdout',
+  DNS_SERVER: '127.0.0.1:53',
 }
 
 const filled = (text: string) =>
@@ -108,6 +109,45 @@ const WALK_THROUGHS: readonly {
     warnings: ['SP1025', 'SP7006'],
     clusters: ['outbound|80||aliyun.com'],
   },
+  {
+    folder: 'seed-000',
+    files: ['egress-by-egressgateway-tls.yaml', 'test.yaml', 'added.yaml', 'deny-post.yaml'],
+    // The DENY of POST closes every tunnel of its namespace, as in Istio.
+    warnings: ['SP5022'],
+    // Without the TLS of ours that added.yaml's DestinationRules ask for.
+    clusters: [
+      'outbound|443||httpbin.org',
+      'outbound|443||www.httpbin.org',
+      'tunnel|443||httpbin.org',
+      'tunnel|443||www.httpbin.org',
+    ],
+  },
+  // Walk-through 002: no resource names a namespace, the sidecar's DestinationRule has subsets, added.yaml takes over the host.
+  ...['http-mtls', 'http-plain'].map((variant) => ({
+    folder: `seed-002-${variant}`,
+    files: ['service-entry.yaml', 'gateway.yaml', 'virtual-service.yaml', 'added.yaml'],
+    warnings: ['SP1025', 'SP1025', 'SP1034', 'SP1025', 'SP7006', 'SP7006', 'SP1025'],
+    clusters: ['outbound|80||edition.cnn.com'],
+  })),
+  ...['tls-mtls', 'tls-passthrough'].map((variant) => ({
+    folder: `seed-002-${variant}`,
+    files: ['service-entry.yaml', 'egress.yaml', 'added.yaml'],
+    warnings: ['SP1025', 'SP1025', 'SP1034', 'SP1025', 'SP1025', 'SP7006'],
+    clusters: ['outbound|443||edition.cnn.com'],
+  })),
+  {
+    folder: 'seed-004-registry-only',
+    files: ['service-entry-http.yaml', 'service-entry-https.yaml', 'added.yaml', 'added-http.yaml', 'added-https.yaml'],
+    warnings: ['SP1025', 'SP7006', 'SP1025', 'SP7006'],
+    clusters: ['outbound|443||www.google.com', 'outbound|80||httpbin.org'],
+  },
+  { folder: 'seed-004-allow-any', files: ['added.yaml'], warnings: [], clusters: [] },
+  {
+    folder: 'seed-004-timeout',
+    files: ['service-entry-http.yaml', 'virtual-service.yaml', 'added.yaml', 'added-timeout.yaml'],
+    warnings: ['SP1025', 'SP7006', 'SP1025'],
+    clusters: ['outbound|80||httpbin.org'],
+  },
 ]
 
 for (const { folder, files, warnings, clusters } of WALK_THROUGHS)
@@ -123,20 +163,49 @@ for (const { folder, files, warnings, clusters } of WALK_THROUGHS)
     for (const cluster of model?.clusters ?? []) assert.equal(cluster.discovery, 'static', 'added.yaml supplies it')
   })
 
-test('the application’s own TLS is read, and reported as not built yet', () => {
-  const { model, diagnostics } = loadWalkThrough('seed-000', [
-    'egress-by-egressgateway-tls.yaml',
-    'test.yaml',
-    'added.yaml',
-  ])
-  assert.notEqual(model, null)
-  const warnings = diagnostics.filter(({ severity }) => severity === 'warning')
-  assert.deepEqual(
-    warnings.map(({ file, line }) => `${file}:${line}`),
-    ['resources/egress-by-egressgateway-tls.yaml:24'],
-  )
-  assert.match(warnings[0]?.message ?? '', /tunnel/)
-})
+/** The walk-throughs' tunnels: folder, files, and per table what an SNI leads to and where bytes without one go. */
+const TUNNELS = [
+  [
+    'seed-000',
+    ['egress-by-egressgateway-tls.yaml', 'test.yaml', 'added.yaml'],
+    'asm.444',
+    ['www.httpbin.org', 'httpbin.org'],
+    null,
+  ],
+  [
+    'seed-002-tls-mtls',
+    ['service-entry.yaml', 'egress.yaml', 'added.yaml'],
+    'tunnel.443.tls-cnn.istio-egressgateway.istio-system',
+    ['edition.cnn.com'],
+    'outbound|443||edition.cnn.com',
+  ],
+  [
+    'seed-002-tls-passthrough',
+    ['service-entry.yaml', 'egress.yaml', 'added.yaml'],
+    'tunnel.443.tls.istio-egressgateway.istio-system',
+    ['edition.cnn.com'],
+    null,
+  ],
+  [
+    'seed-004-registry-only',
+    ['service-entry-https.yaml', 'added.yaml', 'added-https.yaml'],
+    'tunnel.443.tls.egressgateway.istio-system',
+    ['www.google.com'],
+    null,
+  ],
+] as const
+
+for (const [folder, files, name, hosts, tcp] of TUNNELS)
+  test(`${folder} carries the application’s own TLS: ${name}`, () => {
+    const { model } = loadWalkThrough(folder, files)
+    const table = model?.tunnelTables.find((each) => each.name === name)
+    assert.deepEqual(
+      table?.hosts.map(({ host }) => host),
+      hosts,
+    )
+    assert.equal(table?.tcp?.destinations[0]?.cluster ?? null, tcp)
+    assert.ok(model?.listeners.some(({ servers }) => servers.some(({ tunnelTable }) => tunnelTable === name)))
+  })
 
 test('without its workloads, the selector of walk-through 000 matches nobody, and says what to mount', () => {
   const { model, diagnostics } = loadWalkThrough('seed-000', ['egress-by-egressgateway.yaml', 'added.yaml'])

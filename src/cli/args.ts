@@ -22,7 +22,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   },
   explain: {
     usage:
-      'explain -f FILE [--from spiffe://…] [--port 80] [--source-ip IP] [--sni NAME] METHOD URL [-H "name: value"]… [-o text|json]',
+      'explain -f FILE [--from spiffe://…] [--port 80] [--source-ip IP] [--sni NAME] METHOD URL [-H "name: value"]… | tls://HOST[:PORT] | tcp://HOST:PORT [-o text|json]',
     summary: 'the decision and why: every policy, rule and route consulted',
     main: explain,
   },

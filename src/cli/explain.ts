@@ -6,7 +6,9 @@ import { parseArgs } from 'node:util'
 import { formatDiagnostic } from '../config/diagnostics.ts'
 import { loadConfiguration } from '../config/load.ts'
 import { checkAccessLogFormat } from '../observe/access-log/format.ts'
-import { type Explanation, explainRequest, place, type Question } from './explanation.ts'
+import { type Explanation, place, type Question } from './explain-parts.ts'
+import { explainTunnel, type TunnelQuestion } from './explain-tunnel.ts'
+import { explainRequest } from './explanation.ts'
 import { type Io, UsageError } from './io.ts'
 
 export async function explain(argv: readonly string[], io: Io): Promise<number> {
@@ -16,7 +18,7 @@ export async function explain(argv: readonly string[], io: Io): Promise<number> 
     options: {
       config: { type: 'string', short: 'f' },
       from: { type: 'string' },
-      port: { type: 'string', default: '80' },
+      port: { type: 'string' },
       'source-ip': { type: 'string', default: '127.0.0.1' },
       sni: { type: 'string' },
       claim: { type: 'string', multiple: true, default: [] },
@@ -30,37 +32,63 @@ export async function explain(argv: readonly string[], io: Io): Promise<number> 
   if (!['auto', 'never'].includes(values.color)) throw new UsageError('--color takes auto or never')
   if (values.claim.length > 0)
     throw new UsageError('--claim: JWT conditions are not built yet; policies with them are refused at load')
-  const question = readQuestion(positionals, values)
+  const question = /^(?:tls|tcp):\/\//.test(positionals[0] ?? '')
+    ? readTunnelQuestion(positionals, values)
+    : readQuestion(positionals, values)
   const loaded = loadConfiguration(values.config, { checkAccessLogFormat })
   if (loaded.model === null) {
     for (const diagnostic of loaded.diagnostics)
       if (diagnostic.severity === 'error') io.stderr.write(`${formatDiagnostic(diagnostic)}\n`)
     return 2
   }
-  const explanation = explainRequest(loaded.model, question)
+  const explanation =
+    'kind' in question ? explainTunnel(loaded.model, question) : explainRequest(loaded.model, question)
   io.stdout.write(
     values.output === 'json' ? `${JSON.stringify(explanation, null, 2)}\n` : renderText(question, explanation),
   )
   return explanation.allowed ? 0 : 1
 }
 
-function readQuestion(
-  positionals: readonly string[],
-  values: { from?: string; port: string; 'source-ip': string; sni?: string; header: string[] },
-): Question {
+type Values = { from?: string; port?: string; 'source-ip': string; sni?: string; header: string[] }
+
+/** `tls://HOST[:PORT]` or `tcp://HOST:PORT`: the Gateway port is --port, else the URL's, else 443. */
+function readTunnelQuestion(positionals: readonly string[], values: Values): TunnelQuestion {
+  const [url = ''] = positionals
+  const parts = /^(tls|tcp):\/\/([^/?#:]+|\[[^\]]+\])(?::(\d+))?\/?$/.exec(url)
+  if (parts === null || positionals.length > 1)
+    throw new UsageError(`a tunnel is tls://HOST[:PORT] or tcp://HOST:PORT: ${url}`)
+  if (values.header.length > 0) throw new UsageError('-H: a tunnel has no header fields')
+  return {
+    kind: parts[1] as 'tls' | 'tcp',
+    url,
+    host: parts[2] as string,
+    from: values.from ?? null,
+    port: readPort(values.port ?? parts[3] ?? '443'),
+    sourceIp: readIp(values['source-ip']),
+    sni: values.sni ?? null,
+  }
+}
+
+function readPort(text: string): number {
+  const port = Number(text)
+  if (!Number.isInteger(port) || port < 1 || port > 65535)
+    throw new UsageError(`--port takes a Gateway port, 1–65535: ${text}`)
+  return port
+}
+
+function readIp(text: string): string {
+  if (isIP(text) === 0) throw new UsageError(`--source-ip: not an IP address: ${text}`)
+  return text
+}
+
+function readQuestion(positionals: readonly string[], values: Values): Question {
   const [method, target] = positionals
-  if (method !== undefined && /^(?:tls|tcp):\/\//.test(method))
-    throw new UsageError('tunnels (tls://, tcp://) are not built yet: they are refused at run time')
   if (method === undefined || target === undefined || positionals.length > 2)
     throw new UsageError('explain needs METHOD and URL')
   // Taken apart by hand: the URL class would normalise the target before we do.
   const parts = /^https?:\/\/([^/?#]*)(.*)$/i.exec(target)
   if (parts === null) throw new UsageError(`not an http(s) URL: ${target}`)
   const [, authority = '', rest = ''] = parts
-  const port = Number(values.port)
-  if (!Number.isInteger(port) || port < 1 || port > 65535)
-    throw new UsageError(`--port takes a Gateway port, 1–65535: ${values.port}`)
-  if (isIP(values['source-ip']) === 0) throw new UsageError(`--source-ip: not an IP address: ${values['source-ip']}`)
   const headers = values.header.flatMap((line) => {
     const colon = line.indexOf(':')
     if (colon < 1) throw new UsageError(`-H takes 'name: value': ${line}`)
@@ -73,15 +101,15 @@ function readQuestion(
     target: rest.startsWith('/') ? rest : `/${rest}`,
     headers: named ? headers : ['host', authority, ...headers],
     from: values.from ?? null,
-    port,
-    sourceIp: values['source-ip'],
+    port: readPort(values.port ?? '80'),
+    sourceIp: readIp(values['source-ip']),
     sni: values.sni ?? null,
   }
 }
 
-function renderText(question: Question, explanation: Explanation): string {
+function renderText(question: Question | TunnelQuestion, explanation: Explanation): string {
   const lines = [
-    `${question.method} ${question.url} from ${question.from ?? 'a caller without identity'} on Gateway port ${question.port}`,
+    `${'kind' in question ? 'tunnel' : question.method} ${question.url} from ${question.from ?? 'a caller without identity'} on Gateway port ${question.port}`,
   ]
   lines.push(`  server: ${explanation.server ?? 'none'}`)
   if (explanation.policies.length === 0)

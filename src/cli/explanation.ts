@@ -2,56 +2,30 @@
  * One question judged against a model, with every policy, rule and route consulted. Pure: no sockets, no DNS, no
  * files. Calls the same normalisation and the same judgement as the running gateway.
  */
-import { type Authority, NO_PEER, type Peer, type SourceRef } from '../core/attributes.ts'
+import type { Authority } from '../core/attributes.ts'
 import { REFUSALS, type RefusalRow } from '../core/refusal.ts'
 import { targetText } from '../core/request-target.ts'
 import { createAddressGuard } from '../forward/address-guard.ts'
-import { parseSpiffeId } from '../identity/spiffe.ts'
 import type { Downstream } from '../listeners/downstream.ts'
 import { normaliseRequest } from '../listeners/normalise.ts'
 import type { GatewayModel } from '../model/gateway.ts'
 import type { ServerModel } from '../model/listener.ts'
-import type { PolicyExplanation } from '../policy/explain.ts'
 import { indexHosts } from '../routing/host-index.ts'
 import { compileRouteTable } from '../routing/table.ts'
 import { type HttpRequestAttributes, type Judgement, judgeHttp } from '../runtime/judge.ts'
 import { outgoingParts, routeAnswer } from '../runtime/outgoing.ts'
 import { createJudge } from '../runtime/snapshot.ts'
+import {
+  describeUpstream,
+  EMPTY,
+  type Explanation,
+  place,
+  proven,
+  type Question,
+  readPeer,
+  refusedEarly,
+} from './explain-parts.ts'
 import { UsageError } from './io.ts'
-
-/** What is asked. */
-export type Question = {
-  readonly method: string
-  /** As asked, for display. */
-  readonly url: string
-  /** Request target, exactly as written in the URL. */
-  readonly target: string
-  readonly headers: readonly string[]
-  readonly from: string | null
-  readonly port: number
-  readonly sourceIp: string
-  readonly sni: string | null
-}
-
-/** What is printed; `-o json` prints just this. */
-export type Explanation = {
-  readonly allowed: boolean
-  readonly status: number | null
-  readonly reason: string | null
-  readonly details: string | null
-  readonly server: string | null
-  /** False: refused before any policy was consulted. */
-  readonly judged: boolean
-  readonly policies: readonly PolicyExplanation[]
-  readonly decidedBy: string | null
-  readonly virtualHost: { readonly host: string; readonly source: SourceRef } | null
-  readonly grant: { readonly name: string; readonly source: SourceRef } | null
-  readonly routes: readonly { readonly matched: boolean; readonly why: string; readonly source: SourceRef }[]
-  readonly routeName: string | null
-  readonly cluster: string | null
-  readonly upstream: string | null
-  readonly conclusion: string
-}
 
 /** Judges one question against a model. Pure. */
 export function explainRequest(model: GatewayModel, question: Question): Explanation {
@@ -64,7 +38,7 @@ export function explainRequest(model: GatewayModel, question: Question): Explana
   const server = chooseServer(listener.servers, question)
   if (server === null || server.application !== 'http') {
     return refusedEarly(
-      server === null ? 'no_server_for_sni' : 'protocol_mismatch',
+      server === null && listener.servers.some(({ tls }) => tls !== null) ? 'no_server_for_sni' : 'protocol_mismatch',
       server,
       'closed before a request is read',
     )
@@ -147,68 +121,6 @@ export function explainRequest(model: GatewayModel, question: Question): Explana
   }
 }
 
-const EMPTY: Explanation = {
-  allowed: false,
-  status: null,
-  reason: null,
-  details: null,
-  server: null,
-  judged: false,
-  policies: [],
-  decidedBy: null,
-  virtualHost: null,
-  grant: null,
-  routes: [],
-  routeName: null,
-  cluster: null,
-  upstream: null,
-  conclusion: '',
-}
-
-function refusedEarly(reason: string, server: ServerModel | null, conclusion: string): Explanation {
-  return { ...EMPTY, reason, server: server?.name ?? null, conclusion: `refused: ${conclusion} (${reason})` }
-}
-
-function readPeer(from: string | null): Peer {
-  if (from === null) return NO_PEER
-  const parsed = parseSpiffeId(from)
-  if ('error' in parsed) throw new UsageError(`--from: ${parsed.error}`)
-  const certificate = {
-    sha256: '',
-    subject: '',
-    issuer: '',
-    serial: '',
-    uriSans: [parsed.id.uri],
-    dnsSans: [],
-    notBefore: 0,
-    notAfter: 0,
-  }
-  return { kind: 'spiffe', id: parsed.id, certificate }
-}
-
-/**
- * Who the caller is to this server (identity/peer.ts): nobody where no certificate is asked for; only the mesh's own
- * trust domains are vouched for. The certificate is taken to be valid and to chain to the right CA.
- */
-function proven(
-  claimed: Peer,
-  { tls }: ServerModel,
-  { mesh }: GatewayModel['settings'],
-): Peer | { readonly refuse: string; readonly why: string } {
-  if (tls === null || tls.clientCa === null) return NO_PEER
-  if (claimed.kind !== 'spiffe')
-    return tls.mode === 'ISTIO_MUTUAL'
-      ? { refuse: 'no_client_certificate', why: 'closed: this server needs a mesh identity (--from)' }
-      : claimed
-  const { uri, trustDomain } = claimed.id
-  if (tls.subjectAltNames.length > 0 && !tls.subjectAltNames.includes(uri))
-    return { refuse: 'untrusted_certificate', why: 'closed: subjectAltNames of the server do not hold the caller' }
-  if ([mesh.trustDomain, ...mesh.trustDomainAliases].includes(trustDomain)) return claimed
-  return tls.mode === 'ISTIO_MUTUAL'
-    ? { refuse: 'foreign_trust_domain', why: `closed: no bundle vouches for trust domain ${trustDomain}` }
-    : { kind: 'certificate', certificate: claimed.certificate }
-}
-
 /** What a sidecar sends when nobody told it a name (Istio BuildDNSSrvSubsetKey). */
 function sidecarSni({ settings: { name, namespace } }: GatewayModel, { port }: Question): string {
   return `outbound_.${port}_._.${name}.${namespace}.svc.cluster.local`
@@ -264,23 +176,4 @@ function deniedAddress(model: GatewayModel, judgement: Judgement, authority: Aut
   if (found === undefined || found.discovery !== 'static' || found.endpoints.length === 0) return null
   const verdicts = found.endpoints.map(({ address }) => guard.judge(address, 'static'))
   return verdicts.every((verdict) => verdict !== null) ? (verdicts[0] ?? null) : null
-}
-
-function describeUpstream(model: GatewayModel, cluster: string): string | null {
-  const found = model.clusters.find(({ name }) => name === cluster)
-  if (found === undefined) return null
-  const tls =
-    found.tls === null
-      ? 'plaintext'
-      : `TLS ${found.tls.mode}, SNI ${found.tls.sni ?? found.host}${found.tls.insecureSkipVerify ? ', NOT VERIFIED' : ''}`
-  const where =
-    found.discovery === 'dynamic'
-      ? `the requested name, port ${found.dynamicPort}`
-      : found.endpoints.map(({ address, port }) => `${address}:${port}`).join(', ')
-  return `${found.discovery}: ${where} (${tls}); ${place(found.source)}`
-}
-
-/** `file:line:col` */
-export function place({ file, line, col }: SourceRef): string {
-  return `${file}:${line}:${col}`
 }

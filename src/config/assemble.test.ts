@@ -132,6 +132,8 @@ test('an error anywhere means no model, and the other findings still come', () =
   const { model, findings: found } = run([...SEED_001, bind, lost])
   assert.equal(model, null)
   assert.deepEqual(found, [
+    // Port 81 is plaintext.
+    'SP5030 AuthorizationPolicy/istio-system/deny-demo-frontend:spec.rules.0.from.0.source.namespaces',
     'SP4012 Gateway/istio-system/bound:spec.servers.0.bind',
     'SP4020 VirtualService/istio-system/lost:spec.gateways.0',
   ])

@@ -30,7 +30,7 @@ export function assemble(settings: Settings, resources: readonly Resource[], rep
   const tunnels = bindTunnels(settings, resources, gateways, egress, services, counting)
   const built = buildListeners(settings, gateways, { requests, tunnels }, egress, counting)
   const { listeners, routeTables, tunnelTables } = built
-  adviseOnEgress(egress, routeTables, counting)
+  adviseOnEgress(egress, built, counting)
   const policies = lowerPolicies(settings, resources, counting, listeners)
   if (errors > 0) return null
   // Last: routes and grants have asked for their clusters by now.

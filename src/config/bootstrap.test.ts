@@ -238,3 +238,13 @@ test('the access-log format is put to its owner', (t) => {
     /^gateway\.yaml:9:33 error SP1000 spec\.meshConfig\.accessLogFormat: unknown operator %NOPE%$/,
   )
 })
+
+test('an admin port that is not on loopback is a warning', (t) => {
+  const { settings, findings } = read(t, `${HEAD}  admin: {address: 0.0.0.0}\n`)
+  assert.deepEqual(findings, [
+    'gateway.yaml:9:20 warning SP1043 the admin server has no login, and 0.0.0.0 is not loopback → write 127.0.0.1 or leave it out',
+  ])
+  assert.equal(settings?.admin.address, '0.0.0.0')
+  for (const address of ['127.0.0.2', '"::1"'])
+    assert.deepEqual(read(t, `${HEAD}  admin: {address: ${address}}\n`).findings, [])
+})

@@ -31,8 +31,8 @@ type At = Resource['at']
 export function readBootstrap(file: string, options: BootstrapOptions, report: Report): Bootstrap {
   let failed = false
   const watched: Report = (code, at, message, extra) => {
-    // Every code used here is an error unless it is lowered, as YAML's warnings are in the catalogue.
-    if (code !== 'SP1013' && code !== 'SP1015') failed = true
+    // Every code used here is an error, but for YAML's warnings and the advice about the admin port.
+    if (code !== 'SP1013' && code !== 'SP1015' && code !== 'SP1043') failed = true
     report(code, at, message, extra)
   }
   const nothing: Bootstrap = { settings: null, resourcePaths: [], namespace: 'istio-system' }
@@ -157,6 +157,11 @@ function checkPorts(spec: BootstrapSpec, at: At, report: Report): void {
   for (const name of ['admin', 'metrics', 'health'] as const) {
     claim(spec[name].address, spec[name].port, `the ${name} server`, name, 'port')
   }
+  const { address } = spec.admin
+  if (!address.startsWith('127.') && address !== '::1')
+    report('SP1043', at('spec', 'admin', 'address'), `the admin server has no login, and ${address} is not loopback`, {
+      fix: 'write 127.0.0.1 or leave it out',
+    })
 }
 
 function checkMeaning(spec: BootstrapSpec, at: At, report: Report, checkFormat?: CheckAccessLogFormat): void {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { hostCovers } from '../core/host-pattern.ts'
+import { testResource } from '../testing/resources.ts'
 import {
   assembleTunnels,
   toHosts,
@@ -11,6 +12,7 @@ import {
   tunnelPolicy,
   tunnelService,
 } from '../testing/tunnel-resources.ts'
+import { asmEgressTrafficPolicy } from './kinds/asm-egress-traffic-policy.ts'
 
 const NS = 'istio-system'
 const ISTIO = { mode: 'ISTIO_MUTUAL' }
@@ -172,6 +174,64 @@ describe('beside Gateway servers', () => {
   })
 })
 
+test('a route that leads around the `from` of a tunnel is told, by SNI and without; the policy’s own never is', () => {
+  const policy = tunnelPolicy('p', 'mytest', ['a.com'], 444)
+  const around = (spec: object, overrides = {}) =>
+    assembleTunnels(
+      [
+        policy,
+        tunnelEntry(['z.com']),
+        tunnelGateway('g', 445, ['*']),
+        tunnelService('v', spec as Record<string, unknown>),
+      ],
+      overrides,
+    ).codes.filter((code) => code.startsWith('SP6013'))
+  const at = `VirtualService/${NS}/v:spec`
+  assert.deepEqual(around(tls(['z.com'], 'a.com:443')), [`SP6013 ${at}.tls.0`])
+  assert.deepEqual(around({ hosts: ['z.com'], tcp: [{ route: toHosts('a.com:443') }] }), [`SP6013 ${at}.tcp.0`])
+  assert.deepEqual(around(tls(['z.com'], 'z.com:443'), ALLOW), [])
+})
+
+test('the way of a tunnel never takes on the TLS of an upgrade for the same host and port', () => {
+  const upgrade = testResource(
+    asmEgressTrafficPolicy,
+    { name: 'up', namespace: 'istio-egress' },
+    {
+      byEgressGateway: { name: 'egressgateway' },
+      egressRules: [
+        {
+          from: [{ namespace: 'mytest' }],
+          to: [
+            {
+              name: 'up',
+              hosts: ['a.com'],
+              port: { name: 'p', number: 80, protocol: 'HTTP' },
+              byEgressGateway: { port: 80 },
+              httpsUpgrade: { enabled: true, port: 443 },
+            },
+          ],
+        },
+      ],
+    },
+  )
+  const { model, table } = assembleTunnels([
+    upgrade,
+    tunnelPolicy('p', 'mytest', ['a.com'], 444),
+    tunnelGateway('g', 445, ['*']),
+    tunnelService('v', tls(['a.com'], 'a.com:443')),
+  ])
+  const [grant] = model?.tunnelTables.find(({ name }) => name === 'asm.444')?.hosts[0]?.grants ?? []
+  assert.equal(grant?.route.destinations[0]?.cluster, 'tunnel|443||a.com')
+  assert.equal(table(`tunnel.445.p.g.${NS}`)?.hosts['a.com']?.[1], 'tunnel|443||a.com')
+  assert.deepEqual(
+    model?.clusters.map(({ name, tls: origination }) => [name, origination?.mode ?? null]),
+    [
+      ['outbound|443||a.com', 'SIMPLE'],
+      ['tunnel|443||a.com', null],
+    ],
+  )
+})
+
 describe('unauthenticatedPassthrough: allow', () => {
   const policy = tunnelPolicy('p', 'mytest', ['a.com', '*.b.com'], 444)
   const entry = tunnelEntry(['a.com', 'z.com'])
@@ -279,7 +339,10 @@ test('property: whatever VirtualServices say, no table opens a granted host to o
           // A wider pattern that is open to all never answers for a granted name.
           for (const each of granted)
             if (hosts.some(({ host, grants }) => grants === null && hostCovers(host, each)))
-              assert.ok(hosts.some(({ host }) => host === each), each)
+              assert.ok(
+                hosts.some(({ host }) => host === each),
+                each,
+              )
           // Bytes without a name reach nothing that the policy speaks for.
           for (const host of tcp?.hosts ?? [])
             assert.ok(!granted.some((each) => hostCovers(each, host) || hostCovers(host, each)), host)

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { ListenerModel, ServerModel, ServerTls } from '../model/listener.ts'
 import { lower, type PolicySpec, policySettings } from '../testing/policy-fixtures.ts'
+import { MESH_TLS } from './egress-servers.ts'
 
 function codes(
   policy: PolicySpec,

@@ -76,9 +76,14 @@ function adviseOnNobody(
   )
   if (asked === undefined || anonymous.length === 0) return
   const result = action === 'ALLOW' ? 'so nothing is permitted by it there' : 'so it refuses nobody there'
-  report('SP5030', asked.source, `${asked.key} never matches callers without identity (${anonymous.join('; ')}), ${result}`, {
-    fix: 'use MUTUAL or ISTIO_MUTUAL on the server; what is passed through can be told apart by connection.sni and address only',
-  })
+  report(
+    'SP5030',
+    asked.source,
+    `${asked.key} never matches callers without identity (${anonymous.join('; ')}), ${result}`,
+    {
+      fix: 'use MUTUAL or ISTIO_MUTUAL on the server; what is passed through can be told apart by connection.sni and address only',
+    },
+  )
 }
 
 function knowsNobody({ tls }: ServerModel): boolean {

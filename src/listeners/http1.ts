@@ -164,7 +164,7 @@ class Http1Downstream implements Downstream {
   reply(status: number, headers: string[], body: string | Buffer, close: boolean): void {
     const response = this.#response
     // A body the caller has not been asked for yet will not come; keeping the connection would leave it out of step.
-    const ends = close || this.expectsContinue || this.expectsOther
+    const ends = close || !response.shouldKeepAlive || this.expectsContinue || this.expectsOther
     this.closes = ends
     response.removeHeader('connection')
     response.writeHead(status, STATUS_CODES[status] ?? '', ends ? [...headers, 'connection', 'close'] : headers)
@@ -180,10 +180,12 @@ class Http1Downstream implements Downstream {
   }
 
   start(status: number, headers: string[], close: boolean): Writable {
-    this.closes = close
+    // The caller may have asked for the end, too (RFC 9112, 9.6: then the answer says so).
+    const ends = close || !this.#response.shouldKeepAlive
+    this.closes = ends
     // HTTP/1.1 keeps connections anyway; without this Node would say so, and for how long.
     this.#response.removeHeader('connection')
-    this.#response.writeHead(status, STATUS_CODES[status] ?? '', close ? [...headers, 'connection', 'close'] : headers)
+    this.#response.writeHead(status, STATUS_CODES[status] ?? '', ends ? [...headers, 'connection', 'close'] : headers)
     return this.#response
   }
 

@@ -1,40 +1,76 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { Duplex } from 'node:stream'
-import { test } from 'node:test'
-import { FRAME, frame } from '../testing/h2-frames.ts'
+import { connect, type ServerHttp2Session } from 'node:http2'
+import { type AddressInfo, connect as connectTcp, createServer, type Socket } from 'node:net'
+import { type TestContext, test } from 'node:test'
+import { FrameClient } from '../testing/h2-frames.ts'
 import { testSettings } from '../testing/resources.ts'
-import { serveHttp2 } from './http2.ts'
+import { type Http2Handlers, serveHttp2 } from './http2.ts'
 
-const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
+const LIVENESS_MS = 50
 
-/** A connection whose far side has sent `bytes` and takes at most `writes` writes. */
-function stalled(bytes: Buffer, writes: number): Duplex {
-  let taken = 0
-  const socket = new Duplex({
-    read() {},
-    write: (_chunk, _encoding, done) => {
-      taken += 1
-      if (taken <= writes) done()
-    },
-  })
-  socket.push(bytes)
-  return socket
+type Served = {
+  readonly session: ServerHttp2Session
+  readonly ended: readonly boolean[]
+  readonly requested: Promise<void>
 }
 
-test('a connection that takes nothing of what is queued for it is ended', async () => {
-  const pings = Buffer.concat(Array.from({ length: 50 }, () => frame(FRAME.ping, 0, 0, Buffer.alloc(8))))
-  const socket = stalled(Buffer.concat([PREFACE, frame(FRAME.settings, 0, 0), pings, pings]), 0)
-  const session = serveHttp2(socket, testSettings().http, { request: () => null, failed: () => {} }, 50)
+/** Serves one connection, which `dial` makes; its requests are never answered. */
+async function serveOne(t: TestContext, dial: (port: number) => { destroy(): unknown }): Promise<Served> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const arrived = once(server, 'connection') as Promise<[Socket]>
+  const client = dial((server.address() as AddressInfo).port)
+  const [socket] = await arrived
+  const { promise: requested, resolve } = Promise.withResolvers<void>()
+  const ended: boolean[] = []
+  const handlers: Http2Handlers = {
+    request: () => {
+      resolve()
+      return { onClose: (complete) => ended.push(complete), onBodyMalformed: () => {} }
+    },
+    failed: () => {},
+  }
+  const session = serveHttp2(socket, testSettings().http, handlers, LIVENESS_MS)
+  t.after(() => {
+    client.destroy()
+    session.destroy()
+    server.close()
+  })
+  return { session, ended, requested }
+}
+
+test('a caller with an open stream that answers no PING is gone', async (t) => {
+  const { session, ended } = await serveOne(t, (port) => {
+    const socket = connectTcp({ host: '127.0.0.1', port })
+    const get = [
+      [':method', 'GET'],
+      [':scheme', 'http'],
+      [':authority', 'a'],
+      [':path', '/'],
+    ] as const
+    new FrameClient(socket).request(1, get)
+    return socket
+  })
   await once(session, 'close')
-  assert.equal(session.destroyed, true)
+  assert.deepEqual(ended, [false])
 })
 
-test('a connection that is only idle is not', async () => {
-  const socket = stalled(Buffer.concat([PREFACE, frame(FRAME.settings, 0, 0)]), Number.POSITIVE_INFINITY)
-  const session = serveHttp2(socket, testSettings().http, { request: () => null, failed: () => {} }, 20)
-  await once(session, 'remoteSettings')
-  await new Promise((resolve) => setTimeout(resolve, 100))
-  assert.equal(session.destroyed, false)
-  session.destroy()
+test('a caller that answers them may take as long as it likes', async (t) => {
+  const { promise: asked, resolve } = Promise.withResolvers<void>()
+  const { session, ended, requested } = await serveOne(t, (port) => {
+    const client = connect(`http://127.0.0.1:${port}`)
+    client.on('error', () => {})
+    let pings = 0
+    // Each comes after the one before was answered.
+    client.on('ping', () => {
+      pings += 1
+      if (pings === 4) resolve()
+    })
+    client.request({ ':path': '/' }).on('error', () => {})
+    return client
+  })
+  await requested
+  await asked
+  assert.deepEqual([session.destroyed, ended], [false, []])
 })

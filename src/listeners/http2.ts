@@ -3,7 +3,6 @@
  * http2.Server refuses sockets whose ALPN is absent or `istio`, both of which sidecars send.
  */
 import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
-import type { Socket } from 'node:net'
 import { type Duplex, type Readable, Writable } from 'node:stream'
 import type { Settings } from '../model/settings.ts'
 import type { Downstream, DownstreamEvents } from './downstream.ts'
@@ -19,19 +18,19 @@ const MAX_STREAMS = 100
 const STREAM_WINDOW = 65536
 
 /** Envoy's stream idle timeout on Istio gateways (behaviour §10.1), milliseconds. */
-const STALL_MS = 300_000
+const LIVENESS_MS = 300_000
 /** How long a GOAWAY may take to be read, milliseconds. */
 const DELAYED_CLOSE_MS = 1000
 
 /**
  * Speaks HTTP/2 on `socket` until it closes. `session.close()` sends GOAWAY and lets streams finish.
- * @param stallMs a connection that takes nothing of what is queued for it, and sends nothing, is ended after this long
+ * @param livenessMs how long a caller with open streams may leave a PING unanswered
  */
 export function serveHttp2(
   socket: Duplex,
   limits: Settings['http'],
   handlers: Http2Handlers,
-  stallMs: number = STALL_MS,
+  livenessMs: number = LIVENESS_MS,
 ): ServerHttp2Session {
   const session = performServerHandshake(socket, {
     maxHeaderListPairs: limits.maxHeaders + 8,
@@ -49,15 +48,19 @@ export function serveHttp2(
     },
   })
   let streams = 0
+  let open = 0
   session.setTimeout(limits.idleTimeoutMs, () => {
     session.close()
-    // With streams that nobody moves, a graceful end would never come.
-    setTimeout(() => session.destroy(), DELAYED_CLOSE_MS).unref()
+    if (open === 0) setTimeout(() => session.destroy(), DELAYED_CLOSE_MS).unref()
   })
-  endWhenStuck(session, socket, stallMs)
+  endWhenDead(session, () => open > 0, livenessMs)
   session.on('stream', (stream: ServerHttp2Stream, headers, flags: number, raw: string[]) => {
     streams += 1
+    open += 1
     stream.on('error', () => {})
+    stream.once('close', () => {
+      open -= 1
+    })
     const downstream = new Http2Downstream(
       session,
       stream,
@@ -67,9 +70,11 @@ export function serveHttp2(
     )
     const events = handlers.request(downstream)
     // Doomed: nothing on it is a request any more, and a stream without an answer would wait for ever.
-    if (events === null) return void session.destroy(undefined, constants.NGHTTP2_CANCEL)
-    stream.once('close', () => events.onClose(downstream.complete))
+    if (events === null) return session.destroy(undefined, constants.NGHTTP2_CANCEL)
+    const onClose = () => events.onClose(downstream.complete)
+    stream.once('close', onClose)
     stream.once('aborted', () => {
+      stream.off('close', onClose)
       events.onClose(false)
       // With NO_ERROR, Node would keep the stream until somebody has read the body that came before the reset.
       process.nextTick(() => stream.destroy())
@@ -80,21 +85,20 @@ export function serveHttp2(
 }
 
 /**
- * Node 24 can lose a TLS connection whose peer vanishes while answers to its control frames (PING, SETTINGS) are queued:
- * the write that failed is never reported and reading stays stopped, so no event ever says that the peer is gone.
+ * Asks a caller with open streams for a sign of life, and ends the session when none comes until the next time.
+ * Node 24 can lose a TLS connection whose peer vanishes while answers to control frames are queued for it: the write
+ * that failed is never reported and reading stays stopped, so no event says that the peer is gone.
  */
-function endWhenStuck(
-  session: ServerHttp2Session,
-  socket: Duplex & Partial<Pick<Socket, 'bytesRead' | 'bytesWritten'>>,
-  stallMs: number,
-): void {
-  let before = ''
+function endWhenDead(session: ServerHttp2Session, isBusy: () => boolean, intervalMs: number): void {
+  let waiting = false
   const timer = setInterval(() => {
-    const now =
-      session.destroyed || session.state.outboundQueueSize === 0 ? '' : `${socket.bytesRead}|${socket.bytesWritten}`
-    if (now !== '' && now === before) session.destroy(undefined, constants.NGHTTP2_CANCEL)
-    before = now
-  }, stallMs)
+    if (session.destroyed) return
+    if (waiting) return session.destroy(undefined, constants.NGHTTP2_CANCEL)
+    if (!isBusy()) return
+    waiting = session.ping(() => {
+      waiting = false
+    })
+  }, intervalMs)
   timer.unref()
   session.once('close', () => clearInterval(timer))
 }

@@ -68,7 +68,7 @@ export async function h2Request(
 
 export async function h2Answer(stream: ClientHttp2Stream): Promise<H2Answer> {
   const chunks: Buffer[] = []
-  let headers: IncomingHttpHeaders & { ':status'?: number } = {}
+  let headers: IncomingHttpHeaders & { ':status'?: number | undefined } = {}
   let trailers: IncomingHttpHeaders | null = null
   stream.on('response', (received) => (headers = received))
   stream.on('trailers', (received) => (trailers = received))

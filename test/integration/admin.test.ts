@@ -139,7 +139,10 @@ describe('the admin port', () => {
     const parsed = JSON.parse((await admin('/listeners?format=json')).body) as {
       listener_statuses: { gateway_port: number }[]
     }
-    assert.deepEqual(parsed.listener_statuses.map(({ gateway_port: port }) => port).toSorted((a, b) => a - b), [80, 443])
+    assert.deepEqual(
+      parsed.listener_statuses.map(({ gateway_port: port }) => port).toSorted((a, b) => a - b),
+      [80, 443],
+    )
   })
 
   it('/certs: the SVID with its URI, the bundle, the client certificate for outside', async () => {

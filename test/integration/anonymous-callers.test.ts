@@ -12,7 +12,12 @@ import { startEchoOrigin } from '../../src/testing/origin.ts'
 const HOST = 'site.example'
 const SLEEP = 'cluster.local/ns/apps/sa/sleep'
 
-type Row = readonly [action: 'ALLOW' | 'DENY', source: Readonly<Record<string, readonly string[]>>, anonymous: number, sleep: number]
+type Row = readonly [
+  action: 'ALLOW' | 'DENY',
+  source: Readonly<Record<string, readonly string[]>>,
+  anonymous: number,
+  sleep: number,
+]
 
 /** Status for a plaintext caller, and for `apps/sleep` over mTLS. */
 const ROWS: readonly Row[] = [
@@ -44,14 +49,24 @@ const ROWS: readonly Row[] = [
 test('each source field, for a plaintext caller and for one with an identity', async (t) => {
   const origin = await startEchoOrigin()
   const servers = [MESH_SERVER, { port: 443, name: 'plain', protocol: 'HTTP' }]
-  const harness = await startHarness({ resources: { 'all.yaml': `${gatewayYaml(servers)}---\n${siteYaml(HOST, origin.port)}` } })
+  const harness = await startHarness({
+    resources: { 'all.yaml': `${gatewayYaml(servers)}---\n${siteYaml(HOST, origin.port)}` },
+  })
   t.after(async () => {
     await harness.gateway.destroy()
     await origin.close()
   })
   const anonymous = await plainConnect(harness.gateway.port(443))
-  const sleep = await meshConnect({ port: harness.gateway.port(80), svid: await harness.pki.svid('apps/sleep'), ca: harness.pki.root })
-  assert.deepEqual([(await request(anonymous, HOST)).status, (await request(sleep, HOST)).status], [200, 200], 'no policy')
+  const sleep = await meshConnect({
+    port: harness.gateway.port(80),
+    svid: await harness.pki.svid('apps/sleep'),
+    ca: harness.pki.root,
+  })
+  assert.deepEqual(
+    [(await request(anonymous, HOST)).status, (await request(sleep, HOST)).status],
+    [200, 200],
+    'no policy',
+  )
   for (const [action, source, ...expected] of ROWS) {
     const { ok, errors } = await harness.change({ 'policy.yaml': policyYaml('p', action, [{ from: [{ source }] }]) })
     assert.ok(ok, errors.join('\n'))
@@ -65,7 +80,10 @@ test('each source field, for a plaintext caller and for one with an identity', a
   for (const [i, [action, , ...expected]] of ROWS.entries()) {
     for (const [j, status] of expected.entries()) {
       const line = lines[2 * i + 2 + j]
-      assert.deepEqual([line?.['response_code'], line?.['authz_decision'], line?.['downstream_peer_uri_san']], [status, status === 200 ? 'allow' : 'deny', j === 0 ? null : `spiffe://${SLEEP}`])
+      assert.deepEqual(
+        [line?.['response_code'], line?.['authz_decision'], line?.['downstream_peer_uri_san']],
+        [status, status === 200 ? 'allow' : 'deny', j === 0 ? null : `spiffe://${SLEEP}`],
+      )
       const policy = status === 403 && action === 'DENY' ? 'ns[istio-system]-policy[p]-rule[0]' : 'none'
       if (status === 403) assert.equal(line?.['response_code_details'], `rbac_access_denied_matched_policy[${policy}]`)
     }
@@ -87,7 +105,9 @@ test('conditions on the TLS name: a caller without TLS has none', async (t) => {
   })
   const socket = await plainConnect(harness.gateway.port(443))
   assert.equal((await request(socket, HOST)).status, 403)
-  const change = await harness.change({ 'policy.yaml': policyYaml('p', 'DENY', [{ when: [{ key: 'source.principal', notValues: [SLEEP] }] }]) })
+  const change = await harness.change({
+    'policy.yaml': policyYaml('p', 'DENY', [{ when: [{ key: 'source.principal', notValues: [SLEEP] }] }]),
+  })
   assert.ok(change.ok, change.errors.join('\n'))
   assert.equal((await request(socket, HOST)).status, 403)
   socket.destroy()

@@ -37,9 +37,24 @@ test('each bad certificate is refused by name and never answered', async (t) => 
     ['two equal URI SANs', await uri(SLEEP, SLEEP), 'invalid_svid', 'error'],
     ['one SPIFFE and one web URI', await uri(SLEEP, 'https://site.example/'), 'invalid_svid', 'error'],
     // OpenSSL refuses the whole certificate.
-    ['a second SAN extension', await pki.leaf({ uris: [SLEEP], secondSan: ['spiffe://cluster.local/ns/apps/sa/admin'] }), 'untrusted_certificate', 'error'],
-    ['expired', await pki.svid('apps/sleep', { notBefore: now - 2 * DAY, notAfter: now - DAY }), 'expired_certificate', 'error'],
-    ['not yet valid', await pki.svid('apps/sleep', { notBefore: now + DAY, notAfter: now + 2 * DAY }), 'expired_certificate', 'error'],
+    [
+      'a second SAN extension',
+      await pki.leaf({ uris: [SLEEP], secondSan: ['spiffe://cluster.local/ns/apps/sa/admin'] }),
+      'untrusted_certificate',
+      'error',
+    ],
+    [
+      'expired',
+      await pki.svid('apps/sleep', { notBefore: now - 2 * DAY, notAfter: now - DAY }),
+      'expired_certificate',
+      'error',
+    ],
+    [
+      'not yet valid',
+      await pki.svid('apps/sleep', { notBefore: now + DAY, notAfter: now + 2 * DAY }),
+      'expired_certificate',
+      'error',
+    ],
     ['another CA', await stranger.svid('apps/sleep'), 'untrusted_certificate', 'error'],
     ['no SAN', await pki.leaf({ commonName: 'sleep' }), 'invalid_svid', 'error'],
     ['common name that looks like an identity', await pki.leaf({ commonName: SLEEP }), 'invalid_svid', 'error'],
@@ -47,7 +62,12 @@ test('each bad certificate is refused by name and never answered', async (t) => 
     ['DNS name with a URI inside its text', await pki.leaf({ dns: [`x, URI:${SLEEP}`] }), 'invalid_svid', 'error'],
     ['web URI only', await uri('https://cluster.local/ns/apps/sa/sleep'), 'invalid_svid', 'error'],
     ['other trust domain', await uri('spiffe://other.domain/ns/apps/sa/sleep'), 'foreign_trust_domain', 'error'],
-    ['trust domain with ours as prefix', await uri('spiffe://cluster.local.evil/ns/apps/sa/sleep'), 'foreign_trust_domain', 'error'],
+    [
+      'trust domain with ours as prefix',
+      await uri('spiffe://cluster.local.evil/ns/apps/sa/sleep'),
+      'foreign_trust_domain',
+      'error',
+    ],
     ['trust domain only', await uri('spiffe://cluster.local'), 'invalid_svid', 'error'],
     ['trailing slash', await uri(`${SLEEP}/`), 'invalid_svid', 'error'],
     ['empty segment', await uri('spiffe://cluster.local//ns/apps/sa/sleep'), 'invalid_svid', 'error'],
@@ -56,11 +76,19 @@ test('each bad certificate is refused by name and never answered', async (t) => 
     ['query', await uri(`${SLEEP}?a=b`), 'invalid_svid', 'error'],
     ['percent encoding', await uri('spiffe://cluster.local/ns/apps%2fsa/sleep'), 'invalid_svid', 'error'],
     ['CA certificate as leaf', await pki.leaf({ uris: [SLEEP], ca: true }), 'invalid_svid', 'error'],
-    ['may sign certificates', await pki.leaf({ uris: [SLEEP], keyUsage: ['digitalSignature', 'keyCertSign'] }), 'invalid_svid', 'error'],
+    [
+      'may sign certificates',
+      await pki.leaf({ uris: [SLEEP], keyUsage: ['digitalSignature', 'keyCertSign'] }),
+      'invalid_svid',
+      'error',
+    ],
     ['for servers only', await pki.leaf({ uris: [SLEEP], extendedKeyUsage: ['serverAuth'] }), 'invalid_svid', 'error'],
   ]
   const origin = await startEchoOrigin()
-  const harness = await startHarness({ pki, resources: { 'all.yaml': `${gatewayYaml()}---\n${siteYaml(HOST, origin.port)}` } })
+  const harness = await startHarness({
+    pki,
+    resources: { 'all.yaml': `${gatewayYaml()}---\n${siteYaml(HOST, origin.port)}` },
+  })
   t.after(async () => {
     await harness.gateway.destroy()
     await origin.close()
@@ -69,8 +97,14 @@ test('each bad certificate is refused by name and never answered', async (t) => 
   const versions = ['TLSv1.2', 'TLSv1.3'] as const
   for (const maxVersion of versions) {
     for (const [what, svid] of cases) {
-      for (const alpn of [['istio-http/1.1', 'istio', 'http/1.1'], ['istio-h2', 'istio', 'h2']] as const) {
-        const bytes = alpn[2] === 'h2' ? 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0' : `GET / HTTP/1.1\r\nhost: ${HOST}\r\n\r\n`
+      for (const alpn of [
+        ['istio-http/1.1', 'istio', 'http/1.1'],
+        ['istio-h2', 'istio', 'h2'],
+      ] as const) {
+        const bytes =
+          alpn[2] === 'h2'
+            ? 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0'
+            : `GET / HTTP/1.1\r\nhost: ${HOST}\r\n\r\n`
         assert.equal(await answerTo({ port, svid, ca: pki.root, maxVersion, alpn }, bytes), '', what)
       }
     }
@@ -80,7 +114,15 @@ test('each bad certificate is refused by name and never answered', async (t) => 
   for (const [i, line] of lines.entries()) {
     const [what, , reason] = cases[Math.floor(i / 2) % cases.length] as Case
     assert.deepEqual(
-      ['reason', 'response_code', 'method', 'downstream_peer_uri_san', 'source_namespace', 'upstream_host', 'authz_decision'].map((name) => line[name]),
+      [
+        'reason',
+        'response_code',
+        'method',
+        'downstream_peer_uri_san',
+        'source_namespace',
+        'upstream_host',
+        'authz_decision',
+      ].map((name) => line[name]),
       [reason, 0, null, null, null, null, 'none'],
       what,
     )
@@ -115,7 +157,10 @@ test('each bad certificate is refused by name and never answered', async (t) => 
 test('an identity of any shape SPIFFE allows is a caller; policy sees the namespace whatever the case of scheme and trust domain', async (t) => {
   const pki = await createTestPki({ intermediate: true })
   const origin = await startEchoOrigin()
-  const harness = await startHarness({ pki, resources: { 'all.yaml': `${gatewayYaml()}---\n${siteYaml(HOST, origin.port)}` } })
+  const harness = await startHarness({
+    pki,
+    resources: { 'all.yaml': `${gatewayYaml()}---\n${siteYaml(HOST, origin.port)}` },
+  })
   t.after(async () => {
     await harness.gateway.destroy()
     await origin.close()
@@ -133,6 +178,9 @@ test('an identity of any shape SPIFFE allows is a caller; policy sees the namesp
     socket.destroy()
   }
   const lines = await harness.lines(cases.length)
-  assert.deepEqual(lines.map((line) => [line['downstream_peer_uri_san'], line['source_namespace']]), cases.map(([uri, namespace]) => [uri, namespace]))
+  assert.deepEqual(
+    lines.map((line) => [line['downstream_peer_uri_san'], line['source_namespace']]),
+    cases.map(([uri, namespace]) => [uri, namespace]),
+  )
   await harness.stop(cases.length)
 })

@@ -7,7 +7,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { explain } from '../../src/cli/explain.ts'
-import type { Explanation } from '../../src/cli/explanation.ts'
+import type { Explanation } from '../../src/cli/explain-parts.ts'
 import { type Harness, type LogLine, startHarness } from '../../src/testing/harness.ts'
 import { meshConnect, plainConnect, request } from '../../src/testing/mesh-client.ts'
 import { type EchoOrigin, startEchoOrigin } from '../../src/testing/origin.ts'
@@ -196,7 +196,7 @@ const CASES: readonly Case[] = [
   { name: 'a granted host on another port', port: 443, url: 'http://bin.test/', expect: [404, 'no_route'] },
   { name: 'plaintext', port: 8081, from: null, url: 'http://vs.test/', expect: [200, null] },
   { name: 'plaintext has no identity', port: 8081, from: null, url: 'http://vs.test/known-only', expect: DENIED },
-  { name: 'TLS to a plaintext port', port: 8081, url: 'http://vs.test/', expect: [0, 'no_server_for_sni'] },
+  { name: 'TLS to a plaintext port', port: 8081, url: 'http://vs.test/', expect: [0, 'protocol_mismatch'] },
   { name: 'SIMPLE', port: 444, from: null, sni: 'simple.test', url: 'https://simple.test/', expect: [200, null] },
   {
     name: 'SIMPLE proves nothing',

@@ -2,33 +2,50 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { gatewayYaml, policyYaml, siteYaml } from '../../src/testing/egress-resources.ts'
-import { END_HEADERS, END_STREAM, FRAME, FrameClient, frame, headerBlock } from '../../src/testing/h2-frames.ts'
 import { h2Request, meshH2 } from '../../src/testing/h2-client.ts'
+import { END_HEADERS, END_STREAM, FRAME, FrameClient, frame, headerBlock } from '../../src/testing/h2-frames.ts'
 import { type Harness, startHarness } from '../../src/testing/harness.ts'
 import { meshConnect, request } from '../../src/testing/mesh-client.ts'
 import { startEchoOrigin } from '../../src/testing/origin.ts'
 
 const HOST = 'grpc.example'
 /** One empty message: flag and length. */
-const CALL = { method: 'POST', path: '/pkg.Service/Call', headers: { 'content-type': 'application/grpc+proto', te: 'trailers' }, body: Buffer.alloc(5) }
+const CALL = {
+  method: 'POST',
+  path: '/pkg.Service/Call',
+  headers: { 'content-type': 'application/grpc+proto', te: 'trailers' },
+  body: Buffer.alloc(5),
+}
 
-async function start(t: TestContext, resources: readonly string[]): Promise<{ harness: Harness; mesh: Parameters<typeof meshH2>[0] }> {
+async function start(
+  t: TestContext,
+  resources: readonly string[],
+): Promise<{ harness: Harness; mesh: Parameters<typeof meshH2>[0] }> {
   const origin = await startEchoOrigin()
-  const harness = await startHarness({ resources: { 'all.yaml': [gatewayYaml(), siteYaml(HOST, origin.port), ...resources].join('---\n') } })
+  const harness = await startHarness({
+    resources: { 'all.yaml': [gatewayYaml(), siteYaml(HOST, origin.port), ...resources].join('---\n') },
+  })
   t.after(async () => {
     assert.equal(origin.requests.length, 0)
     await harness.gateway.destroy()
     await origin.close()
   })
-  return { harness, mesh: { port: harness.gateway.port(80), svid: await harness.pki.svid('apps/sleep'), ca: harness.pki.root } }
+  return {
+    harness,
+    mesh: { port: harness.gateway.port(80), svid: await harness.pki.svid('apps/sleep'), ca: harness.pki.root },
+  }
 }
 
 test('refused by policy: 200, grpc-status 7, the message, no body, one END_STREAM on the head', async (t) => {
-  const { harness, mesh } = await start(t, [policyYaml('no-grpc', 'DENY', [{ to: [{ operation: { hosts: [HOST] } }] }])])
+  const { harness, mesh } = await start(t, [
+    policyYaml('no-grpc', 'DENY', [{ to: [{ operation: { hosts: [HOST] } }] }]),
+  ])
   const session = await meshH2(mesh)
   const answer = await h2Request(session, HOST, CALL)
   assert.deepEqual(
-    Object.entries(answer.headers).filter(([name]) => name !== 'date').sort(),
+    Object.entries(answer.headers)
+      .filter(([name]) => name !== 'date')
+      .toSorted(([a], [b]) => (a < b ? -1 : 1)),
     [
       [':status', 200],
       ['content-type', 'application/grpc'],
@@ -42,20 +59,45 @@ test('refused by policy: 200, grpc-status 7, the message, no body, one END_STREA
   assert.deepEqual([answer.body.length, answer.trailers, answer.rstCode], [0, null, 0])
   session.close()
   const client = new FrameClient(await meshConnect({ ...mesh, alpn: ['h2'] }))
-  const fields = [[':method', 'POST'], [':scheme', 'http'], [':authority', HOST], [':path', '/a/b'], ['content-type', 'application/grpc']] as const
+  const fields = [
+    [':method', 'POST'],
+    [':scheme', 'http'],
+    [':authority', HOST],
+    [':path', '/a/b'],
+    ['content-type', 'application/grpc'],
+  ] as const
   client.send(frame(FRAME.headers, END_HEADERS | END_STREAM, 1, headerBlock(fields)))
   assert.equal((await client.endOf(1))?.type, FRAME.headers, 'trailers-only: the head ends the stream')
   client.socket.destroy()
   const [line] = await harness.lines(2)
   assert.deepEqual(
-    ['response_code', 'response_flags', 'response_code_details', 'bytes_sent', 'authz_decision', 'reason', 'upstream_host'].map((name) => line?.[name]),
-    [200, '-', 'rbac_access_denied_matched_policy[ns[istio-system]-policy[no-grpc]-rule[0]]', 0, 'deny', 'rbac_denied', null],
+    [
+      'response_code',
+      'response_flags',
+      'response_code_details',
+      'bytes_sent',
+      'authz_decision',
+      'reason',
+      'upstream_host',
+    ].map((name) => line?.[name]),
+    [
+      200,
+      '-',
+      'rbac_access_denied_matched_policy[ns[istio-system]-policy[no-grpc]-rule[0]]',
+      0,
+      'deny',
+      'rbac_denied',
+      null,
+    ],
   )
   await harness.stop(2)
 })
 
 test('other local answers become the gRPC status of their HTTP status', async (t) => {
-  const partial = siteYaml('partial.example', 1).replace('"route":[', '"match":[{"uri":{"exact":"/pkg.Service/Known"}}],"route":[')
+  const partial = siteYaml('partial.example', 1).replace(
+    '"route":[',
+    '"match":[{"uri":{"exact":"/pkg.Service/Known"}}],"route":[',
+  )
   const { harness, mesh } = await start(t, [partial])
   const session = await meshH2(mesh)
   const cases = [
@@ -73,8 +115,12 @@ test('other local answers become the gRPC status of their HTTP status', async (t
   }
   session.close()
   const lines = await harness.lines(cases.length)
-  assert.deepEqual(lines.map((line) => [line['response_code'], line['reason']]), cases.map(([, , , , reason]) => [200, reason]))
-  for (const [i, [, , , , , flag]] of cases.entries()) assert.ok(String(lines[i]?.['response_flags']).startsWith(flag), String(lines[i]?.['response_flags']))
+  assert.deepEqual(
+    lines.map((line) => [line['response_code'], line['reason']]),
+    cases.map(([, , , , reason]) => [200, reason]),
+  )
+  for (const [i, [, , , , , flag]] of cases.entries())
+    assert.ok(String(lines[i]?.['response_flags']).startsWith(flag), String(lines[i]?.['response_flags']))
   await harness.stop(cases.length)
 })
 

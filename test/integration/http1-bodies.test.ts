@@ -14,8 +14,8 @@ const SIZE = Number(process.env['SALLYPORT_TEST_BODY_MB'] ?? 256) * 2 ** 20
 /** Growth of the whole process, which is caller, gateway and origin at once. Buffering the body would take SIZE. */
 const MAX_GROWTH = 112 * 2 ** 20
 /** A stopped transfer may fill socket buffers (the system's and ours, on two hops), no more. */
-const STALLED_SIZE = 256 * 2 ** 20
-const MAX_STALLED = 96 * 2 ** 20
+const STALLED_SIZE = 64 * 2 ** 20
+const MAX_STALLED = 40 * 2 ** 20
 const BLOCK = Buffer.alloc(64 * 1024, 'x')
 
 /** An origin that is given the bare socket: nothing is recorded. */
@@ -58,6 +58,7 @@ function countBody(socket: Socket, size: number): Promise<number> {
     if (body >= size) resolve(body)
   })
   socket.once('close', () => resolve(body))
+  socket.resume()
   return promise
 }
 

@@ -9,27 +9,53 @@ import { type TestContext, test } from 'node:test'
 import { gatewayYaml, siteYaml } from '../../src/testing/egress-resources.ts'
 import { eventually } from '../../src/testing/eventually.ts'
 import { h2Over, h2Request } from '../../src/testing/h2-client.ts'
-import { END_HEADERS, END_STREAM, type Fields, FRAME, FrameClient, frame, headerBlock, uint32 } from '../../src/testing/h2-frames.ts'
+import {
+  END_HEADERS,
+  END_STREAM,
+  type Fields,
+  FRAME,
+  FrameClient,
+  frame,
+  headerBlock,
+  uint32,
+} from '../../src/testing/h2-frames.ts'
 import { type Harness, startHarness } from '../../src/testing/harness.ts'
 import { type MeshConnectOptions, meshConnect } from '../../src/testing/mesh-client.ts'
 import { startRawOrigin } from '../../src/testing/origin.ts'
 
 const HOST = 'site.example'
-const GET: Fields = [[':method', 'GET'], [':scheme', 'http'], [':authority', HOST], [':path', '/']]
+const GET: Fields = [
+  [':method', 'GET'],
+  [':scheme', 'http'],
+  [':authority', HOST],
+  [':path', '/'],
+]
 
 /** Answers every request but those for /never. */
-async function start(t: TestContext): Promise<{ harness: Harness; mesh: MeshConnectOptions; attack: () => Promise<FrameClient>; bystander: () => Promise<void> }> {
+async function start(t: TestContext): Promise<{
+  harness: Harness
+  mesh: MeshConnectOptions
+  attack: () => Promise<FrameClient>
+  bystander: () => Promise<void>
+}> {
   const origin = await startRawOrigin({
     onRequest: ({ socket }, head) => {
       if (!head.startsWith('GET /never')) socket.write('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok')
     },
   })
-  const harness = await startHarness({ resources: { 'all.yaml': `${gatewayYaml()}---\n${siteYaml(HOST, origin.port)}` } })
+  const harness = await startHarness({
+    resources: { 'all.yaml': `${gatewayYaml()}---\n${siteYaml(HOST, origin.port)}` },
+  })
   t.after(async () => {
     await harness.gateway.destroy()
     await origin.close()
   })
-  const mesh = { port: harness.gateway.port(80), svid: await harness.pki.svid('apps/sleep'), ca: harness.pki.root, alpn: ['h2'] }
+  const mesh = {
+    port: harness.gateway.port(80),
+    svid: await harness.pki.svid('apps/sleep'),
+    ca: harness.pki.root,
+    alpn: ['h2'],
+  }
   const session = h2Over(await meshConnect(mesh))
   return {
     harness,
@@ -43,12 +69,14 @@ async function start(t: TestContext): Promise<{ harness: Harness; mesh: MeshConn
 /** Sends up to `rounds` pieces, as fast as the connection takes them; true: the gateway closed it. */
 async function flood(client: FrameClient, rounds: number, piece: (round: number) => Buffer): Promise<boolean> {
   for (let round = 0; round < rounds && !client.closed; round++) {
-    if (!client.send(piece(round)) && !client.closed) await Promise.race([once(client.socket, 'drain'), client.until(() => false)])
+    if (!client.send(piece(round)) && !client.closed)
+      await Promise.race([once(client.socket, 'drain'), client.until(() => false)])
   }
   return client.closed
 }
 
-const served = ({ gateway }: Harness) => gateway.boundPorts.find(({ gatewayPort }) => gatewayPort === 80)?.stats.downstream_rq_total ?? 0
+const served = ({ gateway }: Harness) =>
+  gateway.boundPorts.find(({ gatewayPort }) => gatewayPort === 80)?.stats.downstream_rq_total ?? 0
 
 test('rapid reset: the session is ended long before 10,000 streams, each stream it opened has one line', async (t) => {
   const { harness, attack, bystander } = await start(t)
@@ -60,7 +88,10 @@ test('rapid reset: the session is ended long before 10,000 streams, each stream 
       Buffer.concat(
         Array.from({ length: 50 }, (_, i) => {
           const stream = 2 * (round * 50 + i) + 1
-          return Buffer.concat([frame(FRAME.headers, END_HEADERS | END_STREAM, stream, block), frame(FRAME.reset, 0, stream, uint32(constants.NGHTTP2_CANCEL))])
+          return Buffer.concat([
+            frame(FRAME.headers, END_HEADERS | END_STREAM, stream, block),
+            frame(FRAME.reset, 0, stream, uint32(constants.NGHTTP2_CANCEL)),
+          ])
         }),
       ),
     )
@@ -72,7 +103,9 @@ test('rapid reset: the session is ended long before 10,000 streams, each stream 
   await bystander()
   const requests = served(harness)
   assert.ok(requests < 5000, `${requests} streams were let in`)
-  await eventually('no request is running', () => harness.gateway.boundPorts.every(({ stats }) => stats.downstream_rq_active === 0))
+  await eventually('no request is running', () =>
+    harness.gateway.boundPorts.every(({ stats }) => stats.downstream_rq_active === 0),
+  )
   await harness.stop(requests)
 })
 
@@ -89,7 +122,13 @@ test('a header block without an end is cut off after few CONTINUATION frames', a
   }
   const lines = await harness.lines(4)
   const cut = lines.filter((line) => line['response_code'] === 0)
-  assert.deepEqual(cut.map((line) => [line['reason'], line['response_flags']]), [['bad_request', 'DPE'], ['bad_request', 'DPE']])
+  assert.deepEqual(
+    cut.map((line) => [line['reason'], line['response_flags']]),
+    [
+      ['bad_request', 'DPE'],
+      ['bad_request', 'DPE'],
+    ],
+  )
   await harness.stop(4)
 })
 
@@ -97,14 +136,31 @@ test('frames that break the protocol end the session with one line and leave oth
   const { harness, attack, bystander } = await start(t)
   const block = headerBlock(GET)
   const cases: readonly (readonly [what: string, bytes: Buffer])[] = [
-    ['WINDOW_UPDATE overflow on stream 0', Buffer.concat([frame(FRAME.windowUpdate, 0, 0, uint32(0x7fffffff)), frame(FRAME.windowUpdate, 0, 0, uint32(0x7fffffff))])],
+    [
+      'WINDOW_UPDATE overflow on stream 0',
+      Buffer.concat([
+        frame(FRAME.windowUpdate, 0, 0, uint32(0x7fffffff)),
+        frame(FRAME.windowUpdate, 0, 0, uint32(0x7fffffff)),
+      ]),
+    ],
     ['WINDOW_UPDATE of 0', frame(FRAME.windowUpdate, 0, 0, uint32(0))],
     ['DATA on stream 0', frame(FRAME.data, 0, 0, Buffer.alloc(1))],
     ['DATA on an idle stream', frame(FRAME.data, 0, 1, Buffer.alloc(1))],
     ['even stream', frame(FRAME.headers, END_HEADERS | END_STREAM, 2, block)],
-    ['broken header block', frame(FRAME.headers, END_HEADERS | END_STREAM, 1, Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff, 0xff]))],
+    [
+      'broken header block',
+      frame(FRAME.headers, END_HEADERS | END_STREAM, 1, Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff, 0xff])),
+    ],
     ['SETTINGS of odd length', frame(FRAME.settings, 0, 0, Buffer.alloc(5))],
-    ['33 settings in one frame', frame(FRAME.settings, 0, 0, Buffer.concat(Array.from({ length: 33 }, () => Buffer.from([0x42, 0x42, 0, 0, 0, 1]))))],
+    [
+      '33 settings in one frame',
+      frame(
+        FRAME.settings,
+        0,
+        0,
+        Buffer.concat(Array.from({ length: 33 }, () => Buffer.from([0x42, 0x42, 0, 0, 0, 1]))),
+      ),
+    ],
     ['frame larger than allowed', frame(FRAME.data, 0, 1, Buffer.alloc(20_000))],
     ['CONTINUATION without HEADERS', frame(FRAME.continuation, END_HEADERS, 1, block)],
     ['PUSH_PROMISE from a caller', frame(5, END_HEADERS, 1, Buffer.concat([uint32(2), block]))],
@@ -117,21 +173,36 @@ test('frames that break the protocol end the session with one line and leave oth
   }
   await bystander()
   const lines = await harness.lines(cases.length + 1)
-  for (const [i, [what]] of cases.entries()) assert.deepEqual([lines[i]?.['reason'], lines[i]?.['response_code']], ['bad_request', 0], what)
-  assert.match(await harness.gateway.metrics.prometheus(), new RegExp(`sallyport_refused_connections_total{reason="bad_request"} ${cases.length}\n`))
+  for (const [i, [what]] of cases.entries())
+    assert.deepEqual([lines[i]?.['reason'], lines[i]?.['response_code']], ['bad_request', 0], what)
+  assert.match(
+    await harness.gateway.metrics.prometheus(),
+    new RegExp(`sallyport_refused_connections_total{reason="bad_request"} ${cases.length}\n`),
+  )
   await harness.stop(cases.length + 1)
 })
 
 test('garbage where HTTP/2 was negotiated is one refused connection', async (t) => {
   const { harness, mesh } = await start(t)
-  for (const bytes of ['GET / HTTP/1.1\r\nhost: site.example\r\n\r\n', 'PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n', '\0'.repeat(64)]) {
+  for (const bytes of [
+    'GET / HTTP/1.1\r\nhost: site.example\r\n\r\n',
+    'PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n',
+    '\0'.repeat(64),
+  ]) {
     const socket = await meshConnect(mesh)
     socket.resume()
     socket.write(bytes)
     await once(socket, 'close')
   }
   const lines = await harness.lines(3)
-  assert.deepEqual(lines.map((line) => [line['reason'], line['response_code']]), [['bad_request', 0], ['bad_request', 0], ['bad_request', 0]])
+  assert.deepEqual(
+    lines.map((line) => [line['reason'], line['response_code']]),
+    [
+      ['bad_request', 0],
+      ['bad_request', 0],
+      ['bad_request', 0],
+    ],
+  )
   await harness.stop(3)
 })
 
@@ -151,10 +222,15 @@ test('floods of control frames, read or not: the session survives or closes, oth
       const post = headerBlock([[':method', 'POST'], ...GET.slice(1, 3), [':path', '/never']])
       client.send(frame(FRAME.headers, END_HEADERS, 1, post))
       if (!reads) client.socket.pause()
-      const ended = flood(client, 100, (round) => Buffer.concat(Array.from({ length: 100 }, (_, i) => piece(round * 100 + i))))
+      const ended = flood(client, 100, (round) =>
+        Buffer.concat(Array.from({ length: 100 }, (_, i) => piece(round * 100 + i))),
+      )
       await bystander()
       // A writer whom nobody reads may never get done; that is the gateway's back-pressure at work.
-      const closed = await Promise.race([ended, new Promise<boolean>((resolve) => void setTimeout(resolve, 1000, false).unref())])
+      const closed = await Promise.race([
+        ended,
+        new Promise<boolean>((resolve) => void setTimeout(resolve, 1000, false).unref()),
+      ])
       if (reads && !closed) {
         client.request(3, GET)
         const end = await client.endOf(3)
@@ -164,6 +240,8 @@ test('floods of control frames, read or not: the session survives or closes, oth
     }
   }
   await bystander()
-  await eventually('no request is running', () => harness.gateway.boundPorts.every(({ stats }) => stats.downstream_rq_active === 0))
+  await eventually('no request is running', () =>
+    harness.gateway.boundPorts.every(({ stats }) => stats.downstream_rq_active === 0),
+  )
   await harness.stop(served(harness))
 })

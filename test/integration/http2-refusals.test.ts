@@ -9,7 +9,7 @@ import { gatewayYaml, siteYaml } from '../../src/testing/egress-resources.ts'
 import { h2Over, h2Request } from '../../src/testing/h2-client.ts'
 import { END_HEADERS, type Fields, FRAME, FrameClient, frame, headerBlock } from '../../src/testing/h2-frames.ts'
 import { type Harness, startHarness } from '../../src/testing/harness.ts'
-import { meshConnect, type MeshConnectOptions } from '../../src/testing/mesh-client.ts'
+import { type MeshConnectOptions, meshConnect } from '../../src/testing/mesh-client.ts'
 import { type RawOrigin, startRawOrigin } from '../../src/testing/origin.ts'
 
 const HOST = 'site.example'
@@ -19,7 +19,9 @@ type World = { readonly harness: Harness; readonly origin: RawOrigin; readonly m
 
 async function start(t: TestContext): Promise<World> {
   const origin = await startRawOrigin({ onRequest: ({ socket }) => socket.write(OK) })
-  const harness = await startHarness({ resources: { 'all.yaml': `${gatewayYaml()}---\n${siteYaml(HOST, origin.port)}` } })
+  const harness = await startHarness({
+    resources: { 'all.yaml': `${gatewayYaml()}---\n${siteYaml(HOST, origin.port)}` },
+  })
   t.after(async () => {
     await harness.gateway.destroy()
     await origin.close()
@@ -63,7 +65,11 @@ test('ambiguous requests are answered by the gateway, one line each, and nothing
   const lines = await harness.lines(cases.length)
   for (const [i, [what, , status, details]] of cases.entries()) {
     const line = lines[i]
-    assert.deepEqual([line?.['response_code'], line?.['response_code_details'], line?.['protocol']], [status, details, 'HTTP/2'], what)
+    assert.deepEqual(
+      [line?.['response_code'], line?.['response_code_details'], line?.['protocol']],
+      [status, details, 'HTTP/2'],
+      what,
+    )
     assert.equal(line?.['reason'], status === 404 ? 'no_route' : 'bad_request', what)
     assert.equal(line?.['upstream_host'], null, what)
   }
@@ -82,7 +88,13 @@ test('what the HTTP/2 layer refuses is reset with PROTOCOL_ERROR, and the sessio
     ['absolute path', get({ ':path': `http://${HOST}/` })],
     ['no method', get({ ':method': null })],
     ['two authorities', get({}, []).flatMap((field) => (field[0] === ':authority' ? [field, field] : [field]))],
-    ['two hosts', get({ ':authority': null }, [['host', HOST], ['host', HOST]])],
+    [
+      'two hosts',
+      get({ ':authority': null }, [
+        ['host', HOST],
+        ['host', HOST],
+      ]),
+    ],
     ['pseudo field after a field', [...get({ ':path': null }), ['x-a', '1'], [':path', '/']]],
     ['unknown pseudo field', get({ ':x': '1' })],
     ['upper-case name', get({}, [['X-Upper', '1']])],
@@ -92,7 +104,13 @@ test('what the HTTP/2 layer refuses is reset with PROTOCOL_ERROR, and the sessio
     ['upgrade', get({}, [['upgrade', 'websocket']])],
     ['proxy-connection', get({}, [['proxy-connection', 'close']])],
     ['te other than trailers', get({}, [['te', 'gzip']])],
-    ['two lengths', get({}, [['content-length', '0'], ['content-length', '0']])],
+    [
+      'two lengths',
+      get({}, [
+        ['content-length', '0'],
+        ['content-length', '0'],
+      ]),
+    ],
     ['length that is none', get({}, [['content-length', '+1']])],
     ['extended CONNECT', get({ ':method': 'CONNECT', ':protocol': 'websocket' })],
     ['userinfo', get({ ':authority': `user@${HOST}` })],
@@ -121,7 +139,13 @@ test('what the HTTP/2 layer refuses is reset with PROTOCOL_ERROR, and the sessio
 test('control characters never cross from HTTP/2 into the HTTP/1.1 request', async (t) => {
   const { harness, origin, mesh } = await start(t)
   const client = new FrameClient(await meshConnect(mesh))
-  const values = ['a\nx-injected: 1', 'a\r\nx-injected: 1', 'a\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: h\r\n\r\n', 'a\0b', 'a\x7fb']
+  const values = [
+    'a\nx-injected: 1',
+    'a\r\nx-injected: 1',
+    'a\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: h\r\n\r\n',
+    'a\0b',
+    'a\x7fb',
+  ]
   for (const [i, value] of values.entries()) {
     client.request(2 * i + 1, get({}, [['x-value', value]]))
     assert.notEqual(await client.endOf(2 * i + 1), null)
@@ -141,7 +165,10 @@ test('control characters never cross from HTTP/2 into the HTTP/1.1 request', asy
 test('a body that is longer or shorter than its content-length never becomes another request', async (t) => {
   const { harness, origin, mesh } = await start(t)
   const smuggled = Buffer.from('helloGET /smuggled HTTP/1.1\r\nhost: site.example\r\n\r\n')
-  for (const [body, sent] of [[smuggled, 5], [Buffer.from('hel'), 5]] as const) {
+  for (const [body, sent] of [
+    [smuggled, 5],
+    [Buffer.from('hel'), 5],
+  ] as const) {
     const client = new FrameClient(await meshConnect(mesh))
     const head = headerBlock(get({ ':method': 'POST' }, [['content-length', String(sent)]]))
     client.send(frame(FRAME.headers, END_HEADERS, 1, head), frame(FRAME.data, 1, 1, body))
@@ -180,7 +207,8 @@ test('answers with repeated fields, bytes above ASCII or a broken end reach an H
     'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n',
   ]
   const origin = await startRawOrigin({
-    onRequest: ({ socket }, head) => socket.end(Buffer.from(answers[Number(head.split(' ')[1]?.slice(1))] ?? '', 'latin1')),
+    onRequest: ({ socket }, head) =>
+      socket.end(Buffer.from(answers[Number(head.split(' ')[1]?.slice(1))] ?? '', 'latin1')),
   })
   t.after(() => origin.close())
   assert.ok((await harness.change({ 'all.yaml': `${gatewayYaml()}---\n${siteYaml(HOST, origin.port)}` })).ok)
@@ -189,7 +217,14 @@ test('answers with repeated fields, bytes above ASCII or a broken end reach an H
   assert.deepEqual([repeated.status, repeated.rstCode], [200, 0])
   const latin = await h2Request(session, HOST, { path: '/1' })
   assert.deepEqual(
-    [latin.status, latin.headers['x-latin'], latin.headers['set-cookie'], latin.headers['x-hop'], latin.headers['connection'], latin.headers['keep-alive']],
+    [
+      latin.status,
+      latin.headers['x-latin'],
+      latin.headers['set-cookie'],
+      latin.headers['x-hop'],
+      latin.headers['connection'],
+      latin.headers['keep-alive'],
+    ],
     [200, 'caf\xe9', ['a', 'b'], undefined, undefined, undefined],
   )
   for (const path of ['/2', '/3']) {
@@ -199,6 +234,9 @@ test('answers with repeated fields, bytes above ASCII or a broken end reach an H
   }
   session.close()
   const lines = await harness.lines(4)
-  assert.deepEqual(lines.map((line) => line['response_flags']), ['-', '-', 'UC', 'UC'])
+  assert.deepEqual(
+    lines.map((line) => line['response_flags']),
+    ['-', '-', 'UC', 'UC'],
+  )
   await harness.stop(4)
 })

@@ -1,6 +1,6 @@
 /** Resources for integration tests. They are written as JSON, which is YAML too, several documents to a file. */
 
-type Manifest = { readonly kind: string; readonly [key: string]: unknown }
+export type Manifest = { readonly kind: string; readonly [key: string]: unknown }
 
 const NETWORKING = 'networking.istio.io/v1'
 const SECURITY = 'security.istio.io/v1'

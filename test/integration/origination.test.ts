@@ -12,7 +12,7 @@ import {
   startRawOrigin,
 } from '../../src/testing/origin.ts'
 import { createTestPki, type TestCertificate, type TestPki } from '../../src/testing/pki.ts'
-import { destinationRule, documents, gateway, serviceEntry, to, virtualService } from './manifests.ts'
+import { destinationRule, documents, gateway, type Manifest, serviceEntry, to, virtualService } from './manifests.ts'
 import { stat } from './operator.ts'
 import { writeSecret } from './started.ts'
 
@@ -41,7 +41,7 @@ const origins = new Map<string, EchoOrigin>()
 const seenSni = new Map<string, (string | false)[]>()
 
 /** One site of the outside, its origin, and the resources that lead to it. */
-async function site(name: string, options: Site): Promise<Parameters<typeof documents>> {
+async function site(name: string, options: Site): Promise<Manifest[]> {
   const host = `${name}.example`
   const { cert, key } = options.certificate ?? (await outside.serverCert(host))
   const names: (string | false)[] = []

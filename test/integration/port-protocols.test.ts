@@ -15,7 +15,11 @@ import type { TestCertificate } from '../../src/testing/pki.ts'
 const HOST = 'site.example'
 const GET = `GET / HTTP/1.1\r\nhost: ${HOST}\r\n\r\n`
 
-async function start(t: TestContext, servers: readonly TestServer[], spec: Readonly<Record<string, unknown>> = {}): Promise<{ harness: Harness; origin: EchoOrigin; svid: TestCertificate }> {
+async function start(
+  t: TestContext,
+  servers: readonly TestServer[],
+  spec: Readonly<Record<string, unknown>> = {},
+): Promise<{ harness: Harness; origin: EchoOrigin; svid: TestCertificate }> {
   const origin = await startEchoOrigin()
   const resources = { 'all.yaml': `${gatewayYaml(servers)}---\n${siteYaml(HOST, origin.port)}` }
   const harness = await startHarness({ resources, spec })
@@ -46,7 +50,13 @@ test('the application’s own TLS inside mTLS on an HTTP server: protocol_mismat
     assert.doesNotMatch(await rawExchange(socket, hello), /HTTP\/1\.1 (?!400)/, alpn.join())
   }
   const lines = await harness.lines(lists.length)
-  assert.deepEqual(lines.slice(0, 2).map((line) => [line['reason'], line['response_code']]), [['protocol_mismatch', 0], ['protocol_mismatch', 0]])
+  assert.deepEqual(
+    lines.slice(0, 2).map((line) => [line['reason'], line['response_code']]),
+    [
+      ['protocol_mismatch', 0],
+      ['protocol_mismatch', 0],
+    ],
+  )
   // Where HTTP was negotiated in so many words, it is a malformed request or session.
   for (const line of lines.slice(2)) assert.ok(['protocol_mismatch', 'bad_request'].includes(String(line['reason'])))
   assert.equal(origin.accepted(), 0)
@@ -98,7 +108,12 @@ test('servers of opaque bytes without a route: closed, nothing dialled, one line
   ]
   const { harness, origin, svid } = await start(t, servers, { ports: { 80: 0, 443: 0, 444: 0, 445: 0 } })
   const hello = await innerHello()
-  const mtls = await meshConnect({ port: harness.gateway.port(443), svid, ca: harness.pki.root, alpn: ['istio-peer-exchange', 'istio'] })
+  const mtls = await meshConnect({
+    port: harness.gateway.port(443),
+    svid,
+    ca: harness.pki.root,
+    alpn: ['istio-peer-exchange', 'istio'],
+  })
   const sockets: readonly (readonly [Socket, Buffer])[] = [
     [mtls, hello],
     [await plainConnect(harness.gateway.port(444)), hello],

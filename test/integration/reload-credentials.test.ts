@@ -141,11 +141,14 @@ describe('the mesh trust bundle', () => {
     await once(late, 'close')
     assert.deepEqual(origin.requests.slice(seen), ['GET /'])
     const lines = (await harness.lines(6)).slice(3)
-    assert.deepEqual(lines.map((line) => [line['response_code'], line['reason']]).toSorted((a, b) => Number(a[0]) - Number(b[0])), [
-      [0, 'untrusted_certificate'],
-      [0, 'untrusted_certificate'],
-      [200, null],
-    ])
+    assert.deepEqual(
+      lines.map((line) => [line['response_code'], line['reason']]).toSorted((a, b) => Number(a[0]) - Number(b[0])),
+      [
+        [0, 'untrusted_certificate'],
+        [0, 'untrusted_certificate'],
+        [200, null],
+      ],
+    )
     fresh.destroy()
     await harness.stop(6)
   })

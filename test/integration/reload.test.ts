@@ -1,6 +1,6 @@
 /** Reloading (contract §9): all or nothing, at once for the next request, and never at the cost of a connection. */
 import assert from 'node:assert/strict'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { eventually } from '../../src/testing/eventually.ts'
@@ -116,6 +116,11 @@ const BAD_EDITS: Readonly<Record<string, { readonly file: string; readonly text:
     }),
     says: /policy\.yaml:\d+:\d+ error SP\d+ /,
   },
+  'a bomb of aliases': {
+    file: 'policy.yaml',
+    text: `a: &a [x, x, x, x, x, x, x, x, x, x]\n${['b', 'c', 'd', 'e', 'f'].map((name, i) => `${name}: &${name} [${Array.from({ length: 10 }, () => `*${'abcde'[i]}`).join(', ')}]`).join('\n')}\n`,
+    says: /policy\.yaml:\d+:\d+ error SP1012 /,
+  },
   'a misspelt kind': {
     file: 'policy.yaml',
     text: DENY_ALL.replace('AuthorizationPolicy', 'AuthorisationPolicy'),
@@ -186,6 +191,18 @@ describe('a bad edit keeps the last good configuration:', () => {
       assert.equal(await sample(harness, 'sallyport_config_last_reload_successful'), 1)
     })
   }
+
+  it('a resource directory that is gone, a link to nowhere', async () => {
+    const resources = join(harness.paths.dir, 'resources')
+    renameSync(resources, `${resources}.away`)
+    assert.match((await harness.gateway.reload()).errors.join('\n'), /resources:1:1 error SP1001 does not exist/)
+    renameSync(`${resources}.away`, resources)
+    symlinkSync('nowhere', join(resources, 'link.yaml'))
+    assert.match((await harness.gateway.reload()).errors.join('\n'), /link\.yaml:1:1 error SP1001 /)
+    assert.equal(await sample(harness, 'sallyport_config_last_reload_successful'), 0)
+    rmSync(join(resources, 'link.yaml'))
+    assert.deepEqual(await harness.gateway.reload(), { ok: true, errors: [] })
+  })
 
   it('the bootstrap file itself', async () => {
     const text = readFileSync(harness.configFile, 'utf8')

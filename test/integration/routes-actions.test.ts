@@ -6,7 +6,6 @@ import { type Harness, type LogLine, startHarness } from '../../src/testing/harn
 import { type Answer, plainConnect, type RequestOptions, request } from '../../src/testing/mesh-client.ts'
 import { type EchoOrigin, type RawOrigin, startEchoOrigin, startRawOrigin } from '../../src/testing/origin.ts'
 import { authorizationPolicy, documents, gateway, serviceEntry, to, virtualService } from './manifests.ts'
-import { started } from './started.ts'
 
 const HOST = 'site.example'
 const AUTHORITY = 'inner.example:8443'
@@ -278,35 +277,4 @@ describe('a route to nowhere', () => {
     })
     for (const { message } of warnings) assert.match(String(message), /all\.yaml:\d+:\d+ warning SP700[12] /)
   })
-})
-
-it('a request that names the gateway’s own upstream headers cannot steer it', async (t) => {
-  const other = await started(t, {
-    resources: {
-      'all.yaml': documents(
-        gateway(),
-        serviceEntry('site', HOST, origin.port),
-        virtualService('site', [HOST], [{ route: to(HOST) }]),
-      ),
-    },
-  })
-  const socket = await plainConnect(other.gateway.port(80))
-  const answer = await request(socket, HOST, {
-    path: '/headers',
-    headers: {
-      'x-envoy-upstream-rq-timeout-ms': '1',
-      'x-envoy-original-path': '/x',
-      'x-forwarded-host': 'evil.example',
-      'x-forwarded-for': '8.8.8.8',
-      'x-sallyport-reason': 'x',
-      'x-request-id': 'kept',
-    },
-  })
-  const names = Object.keys(echo(answer).headers).map((name) => name.toLowerCase())
-  assert.deepEqual(
-    names.filter((name) => name.startsWith('x-')),
-    ['x-request-id'],
-  )
-  socket.destroy()
-  await other.stop(1)
 })

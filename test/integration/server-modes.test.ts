@@ -25,7 +25,12 @@ type World = {
 type Ca = 'mesh' | 'partner' | 'both' | null
 
 /** One server on port 443 for HOST and OTHER, in the given mode. */
-async function start(t: TestContext, mode: string, ca: Ca, more: (pki: TestPki, partner: TestPki) => Promise<object> = async () => ({})): Promise<World> {
+async function start(
+  t: TestContext,
+  mode: string,
+  ca: Ca,
+  more: (pki: TestPki, partner: TestPki) => Promise<object> = async () => ({}),
+): Promise<World> {
   const pki = await createTestPki()
   const partner = await createTestPki()
   const dir = mkdtempSync(join(tmpdir(), 'sallyport-modes-'))
@@ -42,7 +47,9 @@ async function start(t: TestContext, mode: string, ca: Ca, more: (pki: TestPki, 
   const origin = await startEchoOrigin()
   const harness = await startHarness({
     pki,
-    resources: { 'all.yaml': [gatewayYaml([server]), siteYaml(HOST, origin.port), siteYaml(OTHER, origin.port)].join('---\n') },
+    resources: {
+      'all.yaml': [gatewayYaml([server]), siteYaml(HOST, origin.port), siteYaml(OTHER, origin.port)].join('---\n'),
+    },
   })
   t.after(async () => {
     await harness.gateway.destroy()
@@ -50,7 +57,14 @@ async function start(t: TestContext, mode: string, ca: Ca, more: (pki: TestPki, 
     rmSync(dir, { recursive: true })
   })
   const connect = async (options: Partial<MeshConnectOptions>) =>
-    meshConnect({ port: harness.gateway.port(443), svid: null, ca: pki.root, servername: HOST, alpn: ['http/1.1'], ...options })
+    meshConnect({
+      port: harness.gateway.port(443),
+      svid: null,
+      ca: pki.root,
+      servername: HOST,
+      alpn: ['http/1.1'],
+      ...options,
+    })
   return { harness, pki, partner, connect }
 }
 
@@ -59,14 +73,19 @@ async function refused(connecting: ReturnType<typeof meshConnect>): Promise<void
   assert.equal(await rawExchange(await connecting, GET), '')
 }
 
-const principals = (harness: Harness) => harness.change({ 'policy.yaml': policyYaml('known', 'ALLOW', [{ from: [{ source: { principals: ['*'] } }] }]) })
+const principals = (harness: Harness) =>
+  harness.change({ 'policy.yaml': policyYaml('known', 'ALLOW', [{ from: [{ source: { principals: ['*'] } }] }]) })
 
 test('SIMPLE: no certificate is asked for, a sent one gives no identity, SNI and Host must agree', async (t) => {
   const { harness, pki, connect } = await start(t, 'SIMPLE', null)
   const socket = await connect({ svid: await pki.svid('apps/sleep') })
-  for (const host of [HOST, 'SITE.example', 'site.example.', `${HOST}:443`]) assert.equal((await request(socket, host)).status, 200, host)
+  for (const host of [HOST, 'SITE.example', 'site.example.', `${HOST}:443`])
+    assert.equal((await request(socket, host)).status, 200, host)
   const misdirected = await request(socket, OTHER)
-  assert.deepEqual([misdirected.status, misdirected.body, misdirected.headers['x-sallyport-reason']], [421, '', 'misdirected'])
+  assert.deepEqual(
+    [misdirected.status, misdirected.body, misdirected.headers['x-sallyport-reason']],
+    [421, '', 'misdirected'],
+  )
   socket.destroy()
   const session = h2Over(await connect({ alpn: ['h2'] }))
   assert.equal((await h2Request(session, OTHER)).status, 421)
@@ -77,8 +96,12 @@ test('SIMPLE: no certificate is asked for, a sent one gives no identity, SNI and
   assert.equal((await request(anonymous, HOST)).status, 403)
   anonymous.destroy()
   const lines = await harness.lines(8)
-  for (const line of lines) assert.deepEqual([line['downstream_peer_uri_san'], line['requested_server_name']], [null, HOST])
-  assert.deepEqual([lines[4]?.['response_code'], lines[4]?.['reason'], lines[4]?.['authz_decision']], [421, 'misdirected', 'none'])
+  for (const line of lines)
+    assert.deepEqual([line['downstream_peer_uri_san'], line['requested_server_name']], [null, HOST])
+  assert.deepEqual(
+    [lines[4]?.['response_code'], lines[4]?.['reason'], lines[4]?.['authz_decision']],
+    [421, 'misdirected', 'none'],
+  )
   await harness.stop(8)
 })
 
@@ -98,7 +121,11 @@ test('MUTUAL with a CA of its own: a verified caller, but no identity from a CA 
   assert.equal((await request(nameless, HOST)).status, 200)
   await refused(connect({}))
   await refused(connect({ svid: await pki.svid('apps/sleep') }))
-  await refused(connect({ svid: await partner.leaf({ uris: ['spiffe://cluster.local/ns/a/sa/b', 'spiffe://cluster.local/ns/a/sa/c'] }) }))
+  await refused(
+    connect({
+      svid: await partner.leaf({ uris: ['spiffe://cluster.local/ns/a/sa/b', 'spiffe://cluster.local/ns/a/sa/c'] }),
+    }),
+  )
   assert.ok((await principals(harness)).ok)
   assert.equal((await request(claims, HOST)).status, 403, 'its URI SAN is not an identity')
   assert.equal((await request(nameless, HOST)).status, 403)
@@ -107,21 +134,48 @@ test('MUTUAL with a CA of its own: a verified caller, but no identity from a CA 
   const refusals = policyYaml('known', 'ALLOW', [{ from: [{ source: { notPrincipals: [admin] } }] }])
   assert.ok((await harness.change({ 'policy.yaml': refusals })).ok)
   assert.deepEqual([(await request(claims, HOST)).status, (await request(nameless, HOST)).status], [403, 200])
-  assert.ok((await harness.change({ 'policy.yaml': policyYaml('known', 'DENY', [{ from: [{ source: { principals: [admin] } }] }]) })).ok)
+  assert.ok(
+    (
+      await harness.change({
+        'policy.yaml': policyYaml('known', 'DENY', [{ from: [{ source: { principals: [admin] } }] }]),
+      })
+    ).ok,
+  )
   assert.deepEqual([(await request(claims, HOST)).status, (await request(nameless, HOST)).status], [403, 200])
   claims.destroy()
   nameless.destroy()
   const lines = await harness.lines(11)
   const denied = 'rbac_denied'
-  assert.deepEqual(lines.map((line) => line['reason']), [null, null, 'no_client_certificate', 'untrusted_certificate', 'invalid_svid', denied, denied, denied, null, denied, null])
-  assert.deepEqual(lines.map((line) => line['source_namespace']), lines.map(() => null))
+  assert.deepEqual(
+    lines.map((line) => line['reason']),
+    [
+      null,
+      null,
+      'no_client_certificate',
+      'untrusted_certificate',
+      'invalid_svid',
+      denied,
+      denied,
+      denied,
+      null,
+      denied,
+      null,
+    ],
+  )
+  assert.deepEqual(
+    lines.map((line) => line['source_namespace']),
+    lines.map(() => null),
+  )
   await harness.stop(11)
 })
 
 test('MUTUAL whose CA file holds the mesh root too: the mesh vouches for its own, and only for them', async (t) => {
   const { harness, pki, partner, connect } = await start(t, 'MUTUAL', 'both')
   assert.ok((await principals(harness)).ok)
-  for (const [svid, status] of [[await pki.svid('apps/sleep'), 200], [await partner.svid('apps/sleep'), 403]] as const) {
+  for (const [svid, status] of [
+    [await pki.svid('apps/sleep'), 200],
+    [await partner.svid('apps/sleep'), 403],
+  ] as const) {
     for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
       const socket = await connect({ svid, maxVersion })
       assert.equal((await request(socket, HOST)).status, status)
@@ -129,12 +183,17 @@ test('MUTUAL whose CA file holds the mesh root too: the mesh vouches for its own
     }
   }
   const lines = await harness.lines(4)
-  assert.deepEqual(lines.map((line) => line['source_namespace']), ['apps', 'apps', null, null])
+  assert.deepEqual(
+    lines.map((line) => line['source_namespace']),
+    ['apps', 'apps', null, null],
+  )
   await harness.stop(4)
 })
 
 test('MUTUAL with subjectAltNames, and with pins: only the certificate named is let in', async (t) => {
-  const named = await start(t, 'MUTUAL', 'mesh', async () => ({ subjectAltNames: ['spiffe://cluster.local/ns/apps/sa/sleep'] }))
+  const named = await start(t, 'MUTUAL', 'mesh', async () => ({
+    subjectAltNames: ['spiffe://cluster.local/ns/apps/sa/sleep'],
+  }))
   const good = await named.connect({ svid: await named.pki.svid('apps/sleep') })
   assert.equal((await request(good, HOST)).status, 200)
   good.destroy()
@@ -162,7 +221,10 @@ test('OPTIONAL_MUTUAL: without a certificate a caller without identity; with one
     assert.equal((await request(known, HOST)).status, 200)
     known.destroy()
     const bad = connect({ maxVersion, svid: await partner.svid('apps/sleep') })
-    const answer = await bad.then(async (socket) => rawExchange(socket, GET), () => '')
+    const answer = await bad.then(
+      async (socket) => rawExchange(socket, GET),
+      () => '',
+    )
     assert.equal(answer, '')
   }
   assert.ok((await principals(harness)).ok)
@@ -170,7 +232,11 @@ test('OPTIONAL_MUTUAL: without a certificate a caller without identity; with one
   assert.equal((await request(anonymous, HOST)).status, 403)
   anonymous.destroy()
   const lines = await harness.lines(7)
-  const each = [[200, null, null], [200, 'apps', null], [0, null, 'untrusted_certificate']]
+  const each = [
+    [200, null, null],
+    [200, 'apps', null],
+    [0, null, 'untrusted_certificate'],
+  ]
   assert.deepEqual(
     lines.map((line) => [line['response_code'], line['source_namespace'], line['reason']]),
     [...each, ...each, [403, null, 'rbac_denied']],

@@ -17,10 +17,18 @@ import { createTestPki, type TestPki } from '../../src/testing/pki.ts'
 
 const HOST = 'site.example'
 
-async function start(t: TestContext, servers: readonly TestServer[], pki?: TestPki): Promise<{ harness: Harness; origin: EchoOrigin }> {
+async function start(
+  t: TestContext,
+  servers: readonly TestServer[],
+  pki?: TestPki,
+): Promise<{ harness: Harness; origin: EchoOrigin }> {
   const origin = await startEchoOrigin()
   const resources = { 'all.yaml': `${gatewayYaml(servers)}---\n${siteYaml(HOST, origin.port)}` }
-  const harness = await startHarness({ ...(pki === undefined ? {} : { pki }), resources, spec: { ports: { 80: 0, 443: 0, 444: 0 } } })
+  const harness = await startHarness({
+    ...(pki === undefined ? {} : { pki }),
+    resources,
+    spec: { ports: { 80: 0, 443: 0, 444: 0 } },
+  })
   t.after(async () => {
     await harness.gateway.destroy()
     await origin.close()
@@ -29,7 +37,11 @@ async function start(t: TestContext, servers: readonly TestServer[], pki?: TestP
 }
 
 /** The TLS client's bytes through a plain socket: `cut` says how the first write (the ClientHello) is taken apart. */
-function tlsThrough(raw: net.Socket, options: tls.ConnectionOptions, cut: (hello: Buffer) => readonly Buffer[]): tls.TLSSocket {
+function tlsThrough(
+  raw: net.Socket,
+  options: tls.ConnectionOptions,
+  cut: (hello: Buffer) => readonly Buffer[],
+): tls.TLSSocket {
   raw.setNoDelay(true)
   let first = true
   const wire = new Duplex({
@@ -63,7 +75,13 @@ test('the server with the most specific host for the SNI answers: exact, then lo
   const servers: TestServer[] = []
   for (const [name, host] of Object.entries(names)) {
     const files = (await pki.serverCert(`${name}.cert`)).writeTo(join(dir, name))
-    servers.push({ port: 443, name, protocol: 'HTTPS', hosts: [host], tls: { mode: 'SIMPLE', serverCertificate: files.certificateChain, privateKey: files.privateKey } })
+    servers.push({
+      port: 443,
+      name,
+      protocol: 'HTTPS',
+      hosts: [host],
+      tls: { mode: 'SIMPLE', serverCertificate: files.certificateChain, privateKey: files.privateKey },
+    })
   }
   const { harness } = await start(t, [...servers, MESH_SERVER], pki)
   const cases = [
@@ -79,13 +97,21 @@ test('the server with the most specific host for the SNI answers: exact, then lo
     [SIDECAR_SNI, 'rest'],
   ] as const
   for (const [servername, server] of cases) {
-    const socket = await meshConnect({ port: harness.gateway.port(443), svid: null, ca: pki.root, servername, alpn: ['http/1.1'] })
+    const socket = await meshConnect({
+      port: harness.gateway.port(443),
+      svid: null,
+      ca: pki.root,
+      servername,
+      alpn: ['http/1.1'],
+    })
     assert.equal(socket.getPeerCertificate().subjectaltname, `DNS:${server}.cert`, servername)
     const closed = once(socket, 'close')
     socket.end()
     await closed
   }
-  await eventually('all closed', () => harness.gateway.boundPorts.every(({ stats }) => stats.downstream_cx_active === 0))
+  await eventually('all closed', () =>
+    harness.gateway.boundPorts.every(({ stats }) => stats.downstream_cx_active === 0),
+  )
   await harness.stop(0)
 })
 
@@ -94,7 +120,10 @@ test('an SNI nobody claims, and none: closed with the reason, and the log names 
   const svid = await harness.pki.svid('apps/sleep')
   const names = ['other.example', SIDECAR_SNI, 'wild.example', `${HOST}.evil`, `x${HOST}`, '']
   for (const servername of names) {
-    const error = await meshConnect({ port: harness.gateway.port(80), svid, ca: harness.pki.root, servername }).then(() => null, (reason: NodeJS.ErrnoException) => reason)
+    const error = await meshConnect({ port: harness.gateway.port(80), svid, ca: harness.pki.root, servername }).then(
+      () => null,
+      (reason: NodeJS.ErrnoException) => reason,
+    )
     assert.equal(error?.code, 'ECONNRESET', servername)
   }
   for (const servername of [HOST, 'a.wild.example']) {
@@ -105,14 +134,20 @@ test('an SNI nobody claims, and none: closed with the reason, and the log names 
   const lines = await harness.lines(names.length + 2)
   for (const [i, name] of names.entries()) {
     assert.deepEqual(facts(lines[i]), [name === '' ? 'no_sni' : 'no_server_for_sni', 0, 'NR'], name)
-    assert.deepEqual([lines[i]?.['requested_server_name'], lines[i]?.['response_code_details']], [name === '' ? null : name, 'filter_chain_not_found'])
+    assert.deepEqual(
+      [lines[i]?.['requested_server_name'], lines[i]?.['response_code_details']],
+      [name === '' ? null : name, 'filter_chain_not_found'],
+    )
   }
   const warning = await eventually('a warning', () => harness.log().find((line) => line['sni'] === 'other.example'))
   assert.match(JSON.stringify(warning), /Gateway port 80.*other\.example.*add it.*hosts/)
   const metrics = (await harness.gateway.metrics.prometheus()).split('\n')
   assert.ok(metrics.includes('sallyport_refused_connections_total{reason="no_server_for_sni"} 5'))
   assert.ok(metrics.includes('sallyport_refused_connections_total{reason="no_sni"} 1'))
-  assert.match(harness.gateway.metrics.stats({ filter: null, format: 'text', usedOnly: true }), /no_filter_chain_match: 6$/m)
+  assert.match(
+    harness.gateway.metrics.stats({ filter: null, format: 'text', usedOnly: true }),
+    /no_filter_chain_match: 6$/m,
+  )
   await harness.stop(names.length + 2)
 })
 
@@ -131,7 +166,11 @@ test('a ClientHello in pieces of one byte, and one spread over several records, 
   }
   for (const cut of [bytewise, records]) {
     const raw = await plainConnect(harness.gateway.port(80))
-    const socket = tlsThrough(raw, { servername: HOST, cert: svid.cert, key: svid.key, ca: harness.pki.root, ALPNProtocols: ['http/1.1'] }, cut)
+    const socket = tlsThrough(
+      raw,
+      { servername: HOST, cert: svid.cert, key: svid.key, ca: harness.pki.root, ALPNProtocols: ['http/1.1'] },
+      cut,
+    )
     await once(socket, 'secureConnect')
     const text = await rawExchange(socket, `GET / HTTP/1.1\r\nhost: ${HOST}\r\nconnection: close\r\n\r\n`)
     assert.match(text, /^HTTP\/1\.1 200 /)
@@ -158,7 +197,10 @@ test('bytes that are no TLS on a TLS port: closed, one line each, nothing dialle
     assert.equal(await rawExchange(socket, Buffer.from(bytes, 'latin1')), '', JSON.stringify(bytes))
   }
   const lines = await harness.lines(cases.length)
-  assert.deepEqual(lines.map((line) => [line['reason'], line['response_code']]), cases.map(() => ['protocol_mismatch', 0]))
+  assert.deepEqual(
+    lines.map((line) => [line['reason'], line['response_code']]),
+    cases.map(() => ['protocol_mismatch', 0]),
+  )
   assert.equal(origin.accepted(), 0)
   await harness.stop(cases.length)
 })
@@ -181,14 +223,20 @@ test('a ClientHello that OpenSSL then refuses: one line that says so', async (t)
     assert.equal(line['response_code'], 0)
     assert.match(String(line['connection_termination_details']), /^TLS_error:/)
   }
-  assert.match(harness.gateway.metrics.stats({ filter: null, format: 'text', usedOnly: true }), /ssl\.connection_error: 2$/m)
+  assert.match(
+    harness.gateway.metrics.stats({ filter: null, format: 'text', usedOnly: true }),
+    /ssl\.connection_error: 2$/m,
+  )
   await harness.stop(2)
 })
 
 test('a connection that says nothing has no line, whichever layer it stops at', async (t) => {
   const { harness } = await start(t, [MESH_SERVER, { port: 443, name: 'plain', protocol: 'HTTP' }])
   const svid = await harness.pki.svid('apps/sleep')
-  const sockets: net.Socket[] = [await plainConnect(harness.gateway.port(80)), await plainConnect(harness.gateway.port(443))]
+  const sockets: net.Socket[] = [
+    await plainConnect(harness.gateway.port(80)),
+    await plainConnect(harness.gateway.port(443)),
+  ]
   for (const alpn of [['http/1.1'], ['istio-peer-exchange', 'istio'], []]) {
     sockets.push(await meshConnect({ port: harness.gateway.port(80), svid, ca: harness.pki.root, alpn }))
   }

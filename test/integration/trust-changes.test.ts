@@ -32,7 +32,10 @@ async function start(t: TestContext, bundle: 'home' | 'both'): Promise<World> {
   const pki = await createTestPki()
   const second = await createTestPki()
   const origin = await startEchoOrigin()
-  const harness = await startHarness({ pki, resources: { 'all.yaml': `${gatewayYaml()}---\n${siteYaml(HOST, origin.port)}` } })
+  const harness = await startHarness({
+    pki,
+    resources: { 'all.yaml': `${gatewayYaml()}---\n${siteYaml(HOST, origin.port)}` },
+  })
   t.after(async () => {
     await harness.gateway.destroy()
     await origin.close()
@@ -95,7 +98,10 @@ for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
     stays.socket.destroy()
     const lines = await harness.lines(6)
     const refused = lines.filter((line) => line['response_code'] === 0)
-    assert.deepEqual(refused.map((line) => line['reason']), ['untrusted_certificate', 'untrusted_certificate', 'untrusted_certificate'])
+    assert.deepEqual(
+      refused.map((line) => line['reason']),
+      ['untrusted_certificate', 'untrusted_certificate', 'untrusted_certificate'],
+    )
     const metrics = await harness.gateway.metrics.prometheus()
     assert.ok(metrics.split('\n').includes('sallyport_refused_connections_total{reason="untrusted_certificate"} 3'))
     await harness.stop(6)
@@ -147,7 +153,13 @@ test('a request that is running when its caller loses trust is finished; the nex
   assert.deepEqual(await running.then(({ status, body }) => [status, body]), [200, 'ok'])
   assert.equal(await rawExchange(socket, GET), '')
   const lines = await harness.lines(2)
-  assert.deepEqual(lines.map((line) => [line['response_code'], line['reason']]), [[200, null], [0, 'untrusted_certificate']])
+  assert.deepEqual(
+    lines.map((line) => [line['response_code'], line['reason']]),
+    [
+      [200, null],
+      [0, 'untrusted_certificate'],
+    ],
+  )
   await harness.stop(2)
 })
 
@@ -165,6 +177,9 @@ test('a CA that is only added disturbs nobody and admits its callers', async (t)
   after.socket.destroy()
   session.close()
   const lines = await harness.lines(6)
-  assert.deepEqual(lines.map((line) => line['reason']), [null, null, 'untrusted_certificate', null, null, null])
+  assert.deepEqual(
+    lines.map((line) => line['reason']),
+    [null, null, 'untrusted_certificate', null, null, null],
+  )
   await harness.stop(6)
 })

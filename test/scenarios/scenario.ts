@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { explain } from '../../src/cli/explain.ts'
-import type { Explanation } from '../../src/cli/explanation.ts'
-import { type Harness, startHarness } from '../../src/testing/harness.ts'
+import type { Explanation } from '../../src/cli/explain-parts.ts'
+import { type Harness, type LogLine, startHarness } from '../../src/testing/harness.ts'
 import { type Answer, meshConnect, type RequestOptions, request } from '../../src/testing/mesh-client.ts'
 import { type EchoOrigin, startEchoOrigin } from '../../src/testing/origin.ts'
 import type { TestPki } from '../../src/testing/pki.ts'
@@ -18,12 +18,16 @@ export function scenarioFile(seed: string, file: string, outside: Outside, caFil
     .replaceAll('CA_FILE', caFile)
 }
 
-/** @param files resource files of the walk-through that are mounted from the start */
+/**
+ * @param files resource files of the walk-through that are mounted from the start
+ * @param edit for what the page sets elsewhere (a console, the mesh's own settings): changes the bootstrap file's text
+ */
 export async function startScenario(
   seed: string,
   files: readonly string[],
   outside: Outside,
   pki: TestPki,
+  edit: (bootstrap: string) => string = (bootstrap) => bootstrap,
 ): Promise<Harness> {
   const caFileOf = new Map<string, string>()
   const harness = await startHarness({
@@ -31,14 +35,21 @@ export async function startScenario(
     resources: {},
     bootstrap: (paths) => {
       caFileOf.set('ca', paths.caFile)
-      return readFileSync(join(import.meta.dirname, seed, 'bootstrap.yaml'), 'utf8')
+      caFileOf.set('identity', paths.identity)
+      return edit(readFileSync(join(import.meta.dirname, seed, 'bootstrap.yaml'), 'utf8'))
         .replaceAll(/PORT_(80|443|444|ADMIN|METRICS|HEALTH)/g, '0')
         .replaceAll('IDENTITY_DIR', paths.identity)
         .replaceAll('ACCESS_LOG', paths.accessLog)
     },
   })
   const texts = Object.fromEntries(
-    files.map((file) => [file, scenarioFile(seed, file, outside, caFileOf.get('ca') ?? '')]),
+    files.map((file) => [
+      file,
+      scenarioFile(seed, file, outside, caFileOf.get('ca') ?? '').replaceAll(
+        '/etc/certs',
+        caFileOf.get('identity') ?? '/etc/certs',
+      ),
+    ]),
   )
   const result = await harness.change(texts)
   if (!result.ok) throw new Error(result.errors.join('\n'))
@@ -65,15 +76,21 @@ export async function startOutside(
   }
 }
 
+/** These fields of an access-log line, in this order. */
+export function fields(line: LogLine | undefined, keys: readonly string[]): unknown[] {
+  return keys.map((key) => line?.[key])
+}
+
 /** One request as a workload's sidecar would send it. */
 export async function callAs(
   harness: Harness,
   identity: string,
   host: string,
   options: RequestOptions = {},
+  gatewayPort = 80,
 ): Promise<Answer> {
   const socket = await meshConnect({
-    port: harness.gateway.port(80),
+    port: harness.gateway.port(gatewayPort),
     svid: await harness.pki.svid(identity),
     ca: harness.pki.root,
   })

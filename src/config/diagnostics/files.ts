@@ -154,6 +154,12 @@ export const FILE_CODES = {
     explanation:
       'Two Gateway ports, or a Gateway port and an admin, metrics or health port, are bound to the same port.',
   },
+  SP1043: {
+    severity: 'warning',
+    title: 'Admin port open to the network',
+    explanation:
+      'The admin port has no login. Whoever reaches it can read the configuration, close the listeners and end the gateway.',
+  },
   SP1090: {
     severity: 'error',
     title: 'Internal error',

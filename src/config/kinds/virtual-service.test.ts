@@ -118,3 +118,37 @@ test('header edits are checked on rules and destinations', () => {
     ['SP4025 route.0.headers.response.add.a'],
   )
 })
+
+test('tls rules: a match with SNIs that the hosts cover, and a destination', () => {
+  const tls = (match: readonly object[], to: unknown = route) =>
+    checkFindings(virtualService, { hosts: ['a.com', '*.b.com'], tls: [{ match, route: to }] }).map((finding) =>
+      finding.replace('spec.tls.0', ''),
+    )
+  assert.deepEqual(tls([{ sniHosts: ['a.com', 'A.com.', 'x.b.com', '*.x.b.com', '*.b.com'] }]), [])
+  assert.deepEqual(tls([]), ['SP4000 .match'])
+  assert.deepEqual(tls([{ sniHosts: ['b.com', 'a.com', '*.com', '*'] }]), [
+    'SP4000 .match.0.sniHosts.0',
+    'SP4000 .match.0.sniHosts.2',
+    'SP4000 .match.0.sniHosts.3',
+  ])
+  assert.deepEqual(tls([{ sniHosts: ['a.com:443'] }]), ['SP4004 .match.0.sniHosts.0'])
+  const sni = [{ sniHosts: ['a.com'] }]
+  assert.deepEqual(tls(sni, []), ['SP4027 '])
+  const weighted = (a: number, b: number) => [
+    { destination: { host: 'a.com' }, weight: a },
+    { destination: { host: 'b.com' }, weight: b },
+  ]
+  assert.deepEqual(tls(sni, weighted(0, 0)), ['SP4000 .route'])
+  assert.deepEqual(tls(sni, weighted(0, 1)), [])
+  assert.deepEqual(tls(sni, [{ destination: { host: '*.com' } }]), [])
+  assert.deepEqual(tls(sni, [{ destination: { host: '*' } }]), ['SP4000 .route.0.destination.host'])
+  assert.deepEqual(tls(sni, [{ destination: { host: 'a*' } }]), ['SP4000 .route.0.destination.host'])
+})
+
+test('tcp rules: a destination, and none behind one that matches everything', () => {
+  const tcp = (...rules: readonly object[]) => checkFindings(virtualService, { hosts: ['a.com'], tcp: rules })
+  assert.deepEqual(tcp({ match: [{ port: 443 }], route }, { route }), [])
+  assert.deepEqual(tcp({ route }, { match: [{ port: 443 }], route }), ['SP4022 spec.tcp.1'])
+  assert.deepEqual(tcp({}), ['SP4027 spec.tcp.0'])
+  assert.deepEqual(tcp({ route: [{ destination: { host: '*.com' } }] }), ['SP4000 spec.tcp.0.route.0.destination.host'])
+})
