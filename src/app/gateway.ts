@@ -3,7 +3,6 @@
  */
 import type { Socket } from 'node:net'
 import { type ConfigurationWatcher, watchConfiguration } from '../config/watch.ts'
-import { VERSION } from '../core/version.ts'
 import { createHttpProxyForwarder } from '../forward/http-proxy.ts'
 import { createSelfCheck } from '../forward/self.ts'
 import type { BoundPort } from '../listeners/bound-port.ts'
@@ -14,7 +13,7 @@ import { createHttp1Server, type Http1Server } from '../listeners/http1.ts'
 import { endMalformed } from '../listeners/malformed.ts'
 import type { Endpoint } from '../model/settings.ts'
 import type { Log } from '../observe/log.ts'
-import { createMetrics, type Metrics } from '../observe/metrics.ts'
+import type { Metrics } from '../observe/metrics.ts'
 import type { ExchangeRecord } from '../observe/record.ts'
 import { Connections } from '../runtime/connections.ts'
 import { Lifecycle } from '../runtime/lifecycle.ts'
@@ -23,6 +22,7 @@ import { Tunnels } from '../runtime/tunnels.ts'
 import { AccessLog } from './access-log.ts'
 import { prepareCandidate } from './candidate.ts'
 import { type ControlServers, startControlServers } from './control.ts'
+import { measure } from './measure.ts'
 import { Ports } from './ports.ts'
 import { StartError } from './start-error.ts'
 import { Terminators } from './terminators.ts'
@@ -96,23 +96,13 @@ export class Gateway {
     this.#isSelf = isSelf
     this.#lastReload = { successful: true, at: Date.now(), errors: [] }
     this.#accessLog = new AccessLog((error) => this.#log.error(`access log: ${error.message}`))
-    this.#metrics = createMetrics({
-      clusters: () => this.#active.clusters.stats(),
+    this.#metrics = measure({
+      active: () => this.#active,
       listeners: () => this.#ports.stats,
-      certificates: () => this.#active.credentials.inventory,
       accessLogDropped: () => this.#accessLog.dropped,
       openConnections: () => this.#connections.size,
       openTunnels: () => this.#tunnels.size,
-      dns: () => this.#active.clusters.dns,
-      config: () => ({
-        generation: this.#active.generation,
-        lastReloadSuccessful: this.#lastReload.successful,
-        lastReloadAt: this.#lastReload.at,
-        version: this.#active.model.version,
-      }),
-      gatewayName: first.settings.name,
-      gatewayNamespace: first.settings.namespace,
-      buildVersion: VERSION,
+      lastReload: () => this.#lastReload,
     })
     this.#http1 = createHttp1Server(first.settings.http, {
       request: (socket: Socket, downstream) => {

@@ -19,6 +19,13 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
   if (level === null) throw new UsageError(`--log-level takes one of ${Object.keys(LOG_LEVELS).join(', ')}`)
   const sink = createSink({ path: '/dev/stderr' })
   const log = createLog(sink, level)
+  // A fault of ours: say what it was, lose no line, and let the pod be replaced; half a gateway guards nothing.
+  const die = (error: unknown) => {
+    log.critical(`uncaught: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
+    void sink.close().finally(() => process.exit(1))
+  }
+  process.on('uncaughtException', die)
+  process.on('unhandledRejection', die)
   try {
     const gateway = await Gateway.start({ configFile: values.config, log })
     const ports = Object.fromEntries(gateway.boundPorts.map(({ gatewayPort, port }) => [gatewayPort, port]))

@@ -20,32 +20,76 @@ const invalid = (why: string): ClientHello => ({ kind: 'invalid', why })
 /** Bytes a hello may need at most; anything larger is refused (threat 33). */
 export const MAX_CLIENT_HELLO = 65536
 
-/** Reassembles the handshake message from TLS records, then reads it. `bytes` is everything received so far. */
+/** What `bytes`, everything received so far, are. */
 export function readClientHello(bytes: Buffer): ClientHello {
-  const parts: Buffer[] = []
-  let length = 0
-  let wanted = -1
-  let offset = 0
-  while (wanted < 0 || length < wanted) {
-    if (bytes.length < offset + 1) return INCOMPLETE
-    if (bytes[offset] !== 0x16) return invalid('not a TLS handshake record')
-    if (bytes.length < offset + 5) return INCOMPLETE
-    if (bytes[offset + 1] !== 3) return invalid('unknown record version')
-    const size = bytes.readUInt16BE(offset + 3)
-    if (size === 0 || size > 16384 + 256) return invalid('record length out of range')
-    const end = Math.min(bytes.length, offset + 5 + size)
-    parts.push(bytes.subarray(offset + 5, end))
-    length += end - offset - 5
-    if (wanted < 0 && length >= 4) {
-      const head = parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts)
-      if (head[0] !== 1) return invalid('not a ClientHello')
-      wanted = 4 + head.readUIntBE(1, 3)
-      if (wanted > MAX_CLIENT_HELLO) return invalid('ClientHello too large')
-    }
-    offset += 5 + size
-    if (bytes.length < offset && (wanted < 0 || length < wanted)) return INCOMPLETE
+  return new ClientHelloReader().push(bytes)
+}
+
+/** RFC 8446 §5.1, and what TLS 1.2 allowed beyond it (RFC 5246 §6.2.3). */
+const MAX_RECORD = 16384 + 256
+
+/**
+ * Reassembles the handshake message from TLS records as they come, then reads it. Every byte is looked at once: a caller
+ * that sends a hello byte by byte, or in records of one byte, costs no more than its bytes.
+ */
+export class ClientHelloReader {
+  #message = Buffer.allocUnsafe(2048)
+  #length = 0
+  /** Of the whole message with its header; -1: not known yet. */
+  #wanted = -1
+  readonly #head = Buffer.alloc(5)
+  #headLength = 0
+  /** Payload of the present record still to come; 0: a record header is next. */
+  #left = 0
+  #answer: ClientHello = INCOMPLETE
+
+  /** The next bytes. Once it is anything but `incomplete`, the answer stays. */
+  push(chunk: Buffer): ClientHello {
+    let at = 0
+    while (this.#answer === INCOMPLETE && at < chunk.length)
+      at = this.#left === 0 ? this.#readHead(chunk, at) : this.#readPayload(chunk, at)
+    return this.#answer
   }
-  return readBody((parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts)).subarray(4, wanted))
+
+  #readHead(chunk: Buffer, at: number): number {
+    const head = this.#head
+    const taken = chunk.copy(head, this.#headLength, at, at + 5 - this.#headLength)
+    this.#headLength += taken
+    if (head[0] !== 0x16) this.#answer = invalid('not a TLS handshake record')
+    else if (this.#headLength === 5) {
+      this.#headLength = 0
+      this.#left = head.readUInt16BE(3)
+      if (head[1] !== 3) this.#answer = invalid('unknown record version')
+      else if (this.#left === 0 || this.#left > MAX_RECORD) this.#answer = invalid('record length out of range')
+    }
+    return at + taken
+  }
+
+  #readPayload(chunk: Buffer, at: number): number {
+    // What follows the message in its last record is not ours to read.
+    const room = (this.#wanted < 0 ? 4 : this.#wanted) - this.#length
+    const taken = Math.min(this.#left, chunk.length - at, room)
+    this.#grow(this.#length + taken)
+    chunk.copy(this.#message, this.#length, at, at + taken)
+    this.#length += taken
+    this.#left -= taken
+    if (this.#wanted < 0 && this.#length === 4) {
+      this.#wanted = 4 + this.#message.readUIntBE(1, 3)
+      if (this.#message[0] !== 1) this.#answer = invalid('not a ClientHello')
+      else if (this.#wanted > MAX_CLIENT_HELLO) this.#answer = invalid('ClientHello too large')
+    }
+    if (this.#answer === INCOMPLETE && this.#length === this.#wanted)
+      this.#answer = readBody(this.#message.subarray(4, this.#wanted))
+    return at + taken
+  }
+
+  /** Grows with what has arrived, never with what a length field promises. */
+  #grow(size: number): void {
+    if (size <= this.#message.length) return
+    const larger = Buffer.allocUnsafe(Math.max(size, this.#message.length * 2))
+    this.#message.copy(larger, 0, 0, this.#length)
+    this.#message = larger
+  }
 }
 
 /** A cursor that answers null instead of reading past its end. */

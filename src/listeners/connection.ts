@@ -15,7 +15,7 @@ import { currentServer, type ServerPlan } from '../runtime/snapshot.ts'
 import { type ClientHello, MAX_CLIENT_HELLO } from './client-hello.ts'
 import type { Environment, HttpConnection } from './environment.ts'
 import { startExchange } from './exchange.ts'
-import { type FirstBytes, readFirstBytes } from './first-bytes.ts'
+import { type FirstBytes, firstBytesReader } from './first-bytes.ts'
 import { serveHttp2 } from './http2.ts'
 import { reidentify } from './reidentify.ts'
 import { sniff } from './sniff.ts'
@@ -93,7 +93,7 @@ class Accepted {
     const { plaintext } = listener
     // Raw TCP is judged and dialled at once: the other side may be the one to speak first (contract §4).
     if (plaintext?.model.application === 'tunnel') return this.#tunnel(raw, plaintext, { sni: undefined, outer: null })
-    sniff<FirstBytes>(raw, FIRST_BYTES_MS, MAX_CLIENT_HELLO, readFirstBytes, (outcome) => {
+    sniff<FirstBytes>(raw, FIRST_BYTES_MS, MAX_CLIENT_HELLO, firstBytesReader(false), (outcome) => {
       if (outcome.kind !== 'decided') {
         if (outcome.kind === 'timeout') this.#stats.downstream_pre_cx_timeout += 1
         if (outcome.bytes === 0) return void raw.destroy()
@@ -163,14 +163,17 @@ class Accepted {
     if (takesHttp && alpn === 'h2') return this.#http(socket, server, tls, true)
     if (takesHttp && alpn === 'http/1.1') return this.#http(socket, server, tls, false)
     // Sidecars that negotiated `istio` or nothing may speak either version, or wrap the application's own TLS.
-    sniff<FirstBytes>(socket, FIRST_BYTES_MS, MAX_CLIENT_HELLO, readFirstBytes, (outcome) => {
+    sniff<FirstBytes>(socket, FIRST_BYTES_MS, MAX_CLIENT_HELLO, firstBytesReader(!takesHttp), (outcome) => {
       if (outcome.kind === 'decided') return this.#inside(server, tls, outcome.value)
-      // Silence on a server of opaque bytes: the other side speaks first.
-      if (!takesHttp && outcome.kind === 'timeout')
+      // Silence on a server of opaque bytes: the other side speaks first. A ClientHello that has begun is not silence: its
+      // name would never be judged.
+      if (!takesHttp && outcome.kind === 'timeout' && outcome.bytes === 0)
         return this.#tunnel(socket, server, { sni: undefined, outer: { sni } }, tls)
       // A connection made in advance and never used: as with the other versions, nothing to tell.
       if (outcome.bytes === 0) return void this.#raw.destroy()
-      this.#end(outcome.kind === 'closed' ? null : 'protocol_mismatch', 'DC', `no request: ${outcome.kind}`, socket)
+      const what = takesHttp ? 'request' : 'whole ClientHello'
+      if (outcome.kind !== 'closed') return this.#end('protocol_mismatch', 'DPE', `no ${what}: ${outcome.kind}`, socket)
+      this.#end(this.#environment.draining() ? 'draining' : null, 'DC', `no ${what}: closed`, socket)
     })
   }
 
@@ -206,10 +209,11 @@ class Accepted {
       stats: this.#stats,
       gatewayPort: this.#gatewayPort,
       socket,
-      server,
       serverUnder: (snapshot) => {
         const next = currentServer(snapshot, this.#gatewayPort, chosenBy)
-        if (next === null || next.trustKey === trustKey || tls === null) return next
+        // What is terminated now would have shown a caller; what is passed through now would have shown none.
+        if (next === null || (next.material === null) !== (tls === null)) return null
+        if (next.trustKey === trustKey || tls === null) return next
         const again = reidentify(tls.socket, connection, peerRules, next)
         if (again === null) return null
         connection = again

@@ -210,5 +210,5 @@ export function lingeringClose(socket: Socket, last: string | null = null): void
 export function rawReply(status: number, headers: readonly string[], body: string): string {
   let head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n`
   for (let i = 0; i < headers.length; i += 2) head += `${headers[i]}: ${headers[i + 1]}\r\n`
-  return `${head}connection: close\r\n\r\n${body}`
+  return `${head}date: ${new Date().toUTCString()}\r\nconnection: close\r\n\r\n${body}`
 }

@@ -22,6 +22,8 @@ export function endMalformed(environment: Environment, socket: Socket, kind: Ref
     return void socket.destroy()
   }
   http.poisoned = true
+  // A connection opened ahead of need that never said anything: there is nothing to answer and nothing to record.
+  if (kind === 'header_timeout' && socket.bytesRead === 0) return void socket.destroy()
   if (kind === null && code !== 'HPE_INVALID_EOF_STATE') return void socket.destroy()
   const record = newRecord('http', http.connection, Date.now())
   record.protocol = 'HTTP/1.1'

@@ -7,7 +7,7 @@ export type SniffOutcome<T> =
 
 /**
  * Reads until `decide` answers something other than null, then unshifts all bytes and calls `done`, once.
- * `decide` sees everything received so far. The socket must have an error listener; it is left paused.
+ * `decide` is given each piece as it comes. The socket must have an error listener; it is left paused.
  * @param timeoutMs how long to wait for a decision
  * @param maxBytes more than this without a decision is `too-large`
  */
@@ -15,7 +15,7 @@ export function sniff<T>(
   socket: Duplex,
   timeoutMs: number,
   maxBytes: number,
-  decide: (bytes: Buffer) => T | null,
+  decide: (chunk: Buffer) => T | null,
   done: (outcome: SniffOutcome<T>) => void,
 ): void {
   const chunks: Buffer[] = []
@@ -36,7 +36,7 @@ export function sniff<T>(
       if (chunk === null) return
       chunks.push(chunk)
       length += chunk.length
-      const value = decide(chunks.length === 1 ? chunk : Buffer.concat(chunks))
+      const value = decide(chunk)
       if (value !== null) return finish({ kind: 'decided', value })
       if (length > maxBytes) return finish({ kind: 'too-large', bytes: length })
     }

@@ -23,12 +23,11 @@ export type TunnelStart = {
   readonly gatewayPort: number
   /** The caller's side: decrypted where TLS was terminated. Keeps half-open, has an error listener. */
   readonly socket: Socket
-  readonly server: ServerPlan
   /** Of the ClientHello that routes: the inner one, or the only one. `undefined`: the bytes are no ClientHello. */
   readonly sni: string | null | undefined
   /** TLS around it was terminated here, with this SNI. null: the bytes are as the caller sent them. */
   readonly outer: { readonly sni: string | null } | null
-  /** The server that speaks for this connection under another snapshot, and whether its caller is still who it was. */
+  /** The server that speaks for this connection under a snapshot; null: none, or its caller is no longer who it was. */
   readonly serverUnder: (snapshot: Snapshot) => ServerPlan | null
 }
 
@@ -41,7 +40,6 @@ class Tunnel implements OpenTunnel {
   readonly #environment: Environment
   readonly #start: TunnelStart
   readonly #record: ExchangeRecord
-  readonly #startedAt = performance.now()
   #splice: Splice | null = null
   #connecting: { cancel(): void } | null = null
   #finished = false
@@ -58,7 +56,10 @@ class Tunnel implements OpenTunnel {
     const { socket, stats } = this.#start
     // Registered before it is judged: a reload in between judges it again.
     this.#environment.tunnels.add(this)
-    const judgement = this.#judge(snapshot, this.#start.server)
+    // The server was chosen when the ClientHello came: seconds ago, perhaps, and under another configuration.
+    const server = this.#start.serverUnder(snapshot)
+    if (server === null) return this.#refuse('policy_changed', null, 'policy_changed')
+    const judgement = this.#judge(snapshot, server)
     if (judgement === null) return this.#refuse('protocol_mismatch', 'NR', 'no_tunnel_server')
     this.#record.decision = judgement.decision
     this.#record.upstreamCluster = judgement.clusterName
@@ -195,7 +196,7 @@ class Tunnel implements OpenTunnel {
     if (this.#finished) return
     this.#finished = true
     this.#environment.tunnels.delete(this)
-    this.#record.durationMs = Math.round(performance.now() - this.#startedAt)
+    this.#record.durationMs = Date.now() - this.#start.connection.openedAt
     this.#environment.finish(this.#record)
   }
 }

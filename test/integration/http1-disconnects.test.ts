@@ -11,7 +11,7 @@ import { request } from '../../src/testing/mesh-client.ts'
 import { startEchoOrigin } from '../../src/testing/origin.ts'
 import { HOST, type Site, startSite } from './site.ts'
 
-const RUNS = Number(process.env["R"] ?? 60)
+const RUNS = 60
 
 type Caller = {
   readonly carrier: 'mesh' | 'plain'

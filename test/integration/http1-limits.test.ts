@@ -133,12 +133,14 @@ for (const carrier of CARRIERS) {
   })
 }
 
-test('a connection that sends no request leaves no line', async (t) => {
+test('a connection that sends no request leaves no line; one that sends a part of it leaves one', async (t) => {
   const origin = await startRawOrigin()
   t.after(() => origin.close())
   const site = await startSite(t, origin.port, { spec: { http: { limits: { headersTimeout: '500ms' } } } })
   const silent = [await site.plain(), await site.plain()]
   silent[0]?.destroy()
+  // A sidecar that connects ahead of need: closed in the end, with nothing to say about it.
+  assert.equal(await rawExchange(await site.mesh(), ''), '')
   const half = await site.plain()
   half.end('GET / HTTP/1.1\r\n')
   await once(half, 'close')

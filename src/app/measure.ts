@@ -1,0 +1,39 @@
+/** What the metrics read from a running gateway, at scrape. */
+import type { ListenerStats } from '../core/stats.ts'
+import { VERSION } from '../core/version.ts'
+import { createMetrics, type Metrics } from '../observe/metrics.ts'
+import type { Snapshot } from '../runtime/snapshot.ts'
+
+/** The gauges a gateway offers; functions, because they are read long after they are handed over. */
+export type Gauges = {
+  readonly active: () => Snapshot
+  readonly listeners: () => Iterable<ListenerStats>
+  readonly accessLogDropped: () => number
+  readonly openConnections: () => number
+  readonly openTunnels: () => number
+  readonly lastReload: () => { readonly successful: boolean; readonly at: number }
+}
+
+/** The metrics of one gateway; its name and namespace do not change while it runs. */
+export function measure(gauges: Gauges): Metrics {
+  const { active, listeners, accessLogDropped, openConnections, openTunnels, lastReload } = gauges
+  const { name, namespace } = active().settings
+  return createMetrics({
+    clusters: () => active().clusters.stats(),
+    listeners,
+    certificates: () => active().credentials.inventory,
+    accessLogDropped,
+    openConnections,
+    openTunnels,
+    dns: () => active().clusters.dns,
+    config: () => ({
+      generation: active().generation,
+      lastReloadSuccessful: lastReload().successful,
+      lastReloadAt: lastReload().at,
+      version: active().model.version,
+    }),
+    gatewayName: name,
+    gatewayNamespace: namespace,
+    buildVersion: VERSION,
+  })
+}
