@@ -89,7 +89,9 @@ test('records written = requests accepted, and every gauge returns to 0', { time
     return found.filter(isRequest).length >= total ? found : null
   })
   assert.equal(lines.filter(isRequest).length, total)
-  for (const line of lines) if (!isRequest(line)) assert.deepEqual([line['protocol'], line['response_code'], line['response_flags']], [null, 0, 'DC'])
+  for (const line of lines)
+    if (!isRequest(line))
+      assert.deepEqual([line['protocol'], line['response_code'], line['response_flags']], [null, 0, 'DC'])
   // What all of that leaves behind serves the next caller.
   const socket = await site.mesh()
   assert.equal((await request(socket, HOST, { path: '/status/204' })).status, 204)

@@ -114,7 +114,14 @@ test('malformed heads over mTLS', async (t) => {
 })
 
 test('malformed heads over plaintext', async (t) => {
-  await sweep(t, 'plain', ['content-length, then chunked', 'two transfer-encodings', 'another field folded', 'bare LF after a field', 'NUL in a value', 'HTTP/1.2'])
+  await sweep(t, 'plain', [
+    'content-length, then chunked',
+    'two transfer-encodings',
+    'another field folded',
+    'bare LF after a field',
+    'NUL in a value',
+    'HTTP/1.2',
+  ])
 })
 
 test('malformed bodies: the caller gets 400, the origin never a whole request', async (t) => {
@@ -144,7 +151,9 @@ test('malformed bodies: the caller gets 400, the origin never a whole request', 
 })
 
 test('a malformed body behind an answer that came early: one line, and the connection ends', async (t) => {
-  const origin = await startRawOrigin({ onRequest: (connection) => connection.socket.write('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok') })
+  const origin = await startRawOrigin({
+    onRequest: (connection) => connection.socket.write('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok'),
+  })
   t.after(() => origin.close())
   const site = await startSite(t, origin.port)
   const socket = await site.mesh()

@@ -93,7 +93,12 @@ for (const carrier of ['mesh', 'plain'] as const) {
       const lines = await site.harness.lines(moments.length)
       for (const [index, [name, { code }]] of moments.entries()) {
         const line = lines[index]
-        const got = [line?.['response_code'], line?.['response_flags'], line?.['response_code_details'], line?.['reason']]
+        const got = [
+          line?.['response_code'],
+          line?.['response_flags'],
+          line?.['response_code_details'],
+          line?.['reason'],
+        ]
         assert.deepEqual(got, [code, 'DC', 'downstream_remote_disconnect', null], name)
         assert.equal(line?.['upstream_host'], `127.0.0.1:${origin.port}`)
       }
@@ -105,7 +110,9 @@ for (const carrier of ['mesh', 'plain'] as const) {
 }
 
 test('a caller who leaves between requests leaves no further line, and the upstream connection stays good', async (t) => {
-  const origin = await startRawOrigin({ onRequest: (connection) => connection.socket.write('HTTP/1.1 204 No Content\r\n\r\n') })
+  const origin = await startRawOrigin({
+    onRequest: (connection) => connection.socket.write('HTTP/1.1 204 No Content\r\n\r\n'),
+  })
   t.after(() => origin.close())
   const site = await startSite(t, origin.port)
   for (const carrier of ['mesh', 'plain', 'mesh'] as const) {

@@ -40,8 +40,14 @@ test('what leaves and what does not', async (t) => {
       'Connection: keep-alive\r\nKeep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nTE: trailers, deflate\r\nTrailer: x\r\nProxy-Authorization: Basic eA==\r\nProxy-Authenticate: Basic\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nX-Kept: 1\r\n',
       ['x-kept: 1'],
     ],
-    'and what Connection names': ['Connection: close, x-authz, X-Other\r\nX-Authz: a\r\nx-other: b\r\nx-authz: c\r\nX-Kept: 1\r\n', ['x-kept: 1']],
-    'in several Connection fields': ['Connection: x-one\r\nConnection: ,x-two,,\r\nX-One: a\r\nX-Two: b\r\nX-Kept: 1\r\n', ['x-kept: 1']],
+    'and what Connection names': [
+      'Connection: close, x-authz, X-Other\r\nX-Authz: a\r\nx-other: b\r\nx-authz: c\r\nX-Kept: 1\r\n',
+      ['x-kept: 1'],
+    ],
+    'in several Connection fields': [
+      'Connection: x-one\r\nConnection: ,x-two,,\r\nX-One: a\r\nX-Two: b\r\nX-Kept: 1\r\n',
+      ['x-kept: 1'],
+    ],
     'fields of the mesh and of proxies stay here': [
       'X-Envoy-Peer-Metadata: e30=\r\nX-Envoy-Peer-Metadata-Id: sidecar~1\r\nX-Forwarded-Client-Cert: By=x;URI=spiffe://a\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: other\r\nForwarded: for=1.2.3.4\r\nX-Envoy-Attempt-Count: 1\r\nX-Envoy-Original-Path: /x\r\nX-Envoy-Upstream-Rq-Timeout-Ms: 1\r\nX-Envoy-Retry-On: 5xx\r\nX-Envoy-Max-Retries: 9\r\nX-Sallyport-Reason: x\r\nX-Kept: 1\r\n',
       ['x-kept: 1'],
@@ -54,8 +60,14 @@ test('what leaves and what does not', async (t) => {
       'Accept: a\r\nX-R: 1\r\nAccept: b\r\nX-R: 2\r\nX-R: \r\nContent-Disposition: \xe9\r\n',
       ['accept: a', 'x-r: 1', 'accept: b', 'x-r: 2', 'x-r: ', 'content-disposition: \xe9'],
     ],
-    'cookies become the one field that HTTP/1.1 wants': ['Cookie: a=1\r\nX-K: v\r\nCookie: b=2; c=3\r\n', ['cookie: a=1; b=2; c=3', 'x-k: v']],
-    'authorization is carried, an underscore is no trouble': ['Authorization: Bearer x\r\nX_Y: z\r\n', ['authorization: Bearer x', 'x_y: z']],
+    'cookies become the one field that HTTP/1.1 wants': [
+      'Cookie: a=1\r\nX-K: v\r\nCookie: b=2; c=3\r\n',
+      ['cookie: a=1; b=2; c=3', 'x-k: v'],
+    ],
+    'authorization is carried, an underscore is no trouble': [
+      'Authorization: Bearer x\r\nX_Y: z\r\n',
+      ['authorization: Bearer x', 'x_y: z'],
+    ],
   }
   for (const [name, [fields, expected]] of Object.entries(rows)) {
     await t.test(name, async () => assert.deepEqual(await carried(site, sent, fields), expected))
@@ -67,7 +79,8 @@ test('tracing.propagate: false ends trace context at the border', async (t) => {
   const origin = await startRawOrigin({ onRequest: (connection) => connection.socket.write(OK) })
   t.after(() => origin.close())
   const site = await startSite(t, origin.port, { spec: { tracing: { propagate: false } } })
-  const fields = 'traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nbaggage: a=b\r\nX-B3-TraceId: 0af7\r\nX-K: v\r\n'
+  const fields =
+    'traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nbaggage: a=b\r\nX-B3-TraceId: 0af7\r\nX-K: v\r\n'
   assert.deepEqual(await carried(site, () => origin.connections.map(({ text }) => text).join(''), fields), ['x-k: v'])
   const [line] = await site.harness.lines(1)
   assert.equal(line?.['trace_id'], '0af7651916cd43dd8448eb211c80319c')
@@ -94,7 +107,8 @@ test('Connection may not take away what the request means', async (t) => {
     assert.match(answer, /^HTTP\/1\.1 400 /, fields)
   }
   assert.equal(origin.connections.length, 0)
-  for (const line of await site.harness.lines(rows.length)) assert.equal(line['response_code_details'], 'connection_header_rejected')
+  for (const line of await site.harness.lines(rows.length))
+    assert.equal(line['response_code_details'], 'connection_header_rejected')
   await site.harness.stop(rows.length)
 })
 
@@ -108,7 +122,8 @@ test('callers cannot steer timeouts and retries', async (t) => {
   })
   t.after(() => origin.close())
   const site = await startSite(t, origin.port)
-  const steering = 'X-Envoy-Retry-On: 5xx,gateway-error\r\nX-Envoy-Max-Retries: 5\r\nX-Envoy-Upstream-Rq-Timeout-Ms: 1\r\nX-Envoy-Expected-Rq-Timeout-Ms: 1\r\n'
+  const steering =
+    'X-Envoy-Retry-On: 5xx,gateway-error\r\nX-Envoy-Max-Retries: 5\r\nX-Envoy-Upstream-Rq-Timeout-Ms: 1\r\nX-Envoy-Expected-Rq-Timeout-Ms: 1\r\n'
   assert.match(await send(site, `GET / HTTP/1.1\r\n${H}${steering}\r\n`), /^HTTP\/1\.1 503 /)
   assert.equal(requests, 1)
   await site.harness.stop(1)
@@ -147,7 +162,15 @@ test('what comes back', async (t) => {
   const lower = fields.map((field) => field.toLowerCase())
   assert.deepEqual(
     lower.filter((field) => !field.startsWith('date: ') && !field.startsWith('x-envoy-upstream-service-time: ')),
-    ['set-cookie: a=1; path=/', 'set-cookie: b=2', 'via: 1.1 somewhere', 'vary: a', 'vary: b', 'content-length: 2', 'server: sallyport'],
+    [
+      'set-cookie: a=1; path=/',
+      'set-cookie: b=2',
+      'via: 1.1 somewhere',
+      'vary: a',
+      'vary: b',
+      'content-length: 2',
+      'server: sallyport',
+    ],
   )
   const times = lower.filter((field) => field.startsWith('x-envoy-upstream-service-time: '))
   assert.equal(times.length, 1)

@@ -13,11 +13,23 @@ const H = `Host: ${HOST}\r\n`
 const CARRIERS = ['mesh', 'plain'] as const
 
 const TOO_LARGE: Readonly<Record<string, { readonly bytes: string; readonly details: string }>> = {
-  '101 fields': { bytes: `GET / HTTP/1.1\r\n${H}${'X-A: b\r\n'.repeat(100)}\r\n`, details: 'request_headers_too_large' },
-  '2000 fields': { bytes: `GET / HTTP/1.1\r\n${H}${'X-A: b\r\n'.repeat(2000)}\r\n`, details: 'request_headers_too_large' },
-  'a field of 1 MB': { bytes: `GET / HTTP/1.1\r\n${H}X-A: ${'b'.repeat(1 << 20)}\r\n\r\n`, details: 'http1.headers_too_large' },
+  '101 fields': {
+    bytes: `GET / HTTP/1.1\r\n${H}${'X-A: b\r\n'.repeat(100)}\r\n`,
+    details: 'request_headers_too_large',
+  },
+  '2000 fields': {
+    bytes: `GET / HTTP/1.1\r\n${H}${'X-A: b\r\n'.repeat(2000)}\r\n`,
+    details: 'request_headers_too_large',
+  },
+  'a field of 1 MB': {
+    bytes: `GET / HTTP/1.1\r\n${H}X-A: ${'b'.repeat(1 << 20)}\r\n\r\n`,
+    details: 'http1.headers_too_large',
+  },
   'a target of 64 KB': { bytes: `GET /${'b'.repeat(65_536)} HTTP/1.1\r\n${H}\r\n`, details: 'http1.headers_too_large' },
-  'a field name of 64 KB': { bytes: `GET / HTTP/1.1\r\n${H}${'x'.repeat(65_536)}: b\r\n\r\n`, details: 'http1.headers_too_large' },
+  'a field name of 64 KB': {
+    bytes: `GET / HTTP/1.1\r\n${H}${'x'.repeat(65_536)}: b\r\n\r\n`,
+    details: 'http1.headers_too_large',
+  },
 }
 
 test('heads over the limits are answered 431 and go nowhere', async (t) => {
@@ -46,7 +58,9 @@ test('heads over the limits are answered 431 and go nowhere', async (t) => {
 })
 
 test('100 fields and 50 KB are within the limits', async (t) => {
-  const origin = await startRawOrigin({ onRequest: (connection) => connection.socket.write('HTTP/1.1 204 No Content\r\n\r\n') })
+  const origin = await startRawOrigin({
+    onRequest: (connection) => connection.socket.write('HTTP/1.1 204 No Content\r\n\r\n'),
+  })
   t.after(() => origin.close())
   const site = await startSite(t, origin.port)
   const fields = `${H}Connection: close\r\n${'X-A: b\r\n'.repeat(97)}X-Big: ${'c'.repeat(50_000)}\r\n`

@@ -67,7 +67,9 @@ const SPELLINGS: Readonly<Record<string, readonly [Outcome, Outcome, Outcome, Ou
 
 for (const [column, mode] of MODES.entries()) {
   test(`pathNormalization ${mode}: DENY /admin, and what is really sent`, async (t) => {
-    const origin = await startRawOrigin({ onRequest: (connection) => connection.socket.write('HTTP/1.1 204 No Content\r\n\r\n') })
+    const origin = await startRawOrigin({
+      onRequest: (connection) => connection.socket.write('HTTP/1.1 204 No Content\r\n\r\n'),
+    })
     t.after(() => origin.close())
     const site = await startSite(t, origin.port, {
       resources: { 'deny.yaml': DENY_ADMIN },
@@ -106,7 +108,9 @@ test('BASE is the default', async (t) => {
   t.after(() => origin.close())
   const site = await startSite(t, origin.port, { resources: { 'deny.yaml': DENY_ADMIN } })
   const socket = await site.mesh()
-  const answer = await rawExchange(socket, `GET /x/%2e%2e/admin HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`, (text) => text.includes('\r\n\r\n'))
+  const answer = await rawExchange(socket, `GET /x/%2e%2e/admin HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`, (text) =>
+    text.includes('\r\n\r\n'),
+  )
   socket.destroy()
   assert.match(answer, /^HTTP\/1\.1 403 /)
   const [line] = await site.harness.lines(1)

@@ -25,7 +25,10 @@ for (const carrier of ['mesh', 'plain'] as const) {
     socket.destroy()
     const statuses = [...answer.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status)
     assert.deepEqual(statuses, ['200', '201', '200', '202', '203'])
-    assert.deepEqual(origin.requests, paths.map((path) => `GET ${path}`))
+    assert.deepEqual(
+      origin.requests,
+      paths.map((path) => `GET ${path}`),
+    )
     await site.harness.stop(5)
   })
 
@@ -38,7 +41,10 @@ for (const carrier of ['mesh', 'plain'] as const) {
     const socket = await site[carrier]()
     const answer = await rawExchange(socket, bytes, (text) => count(text, 'HTTP/1.1 ') === 4)
     socket.destroy()
-    assert.deepEqual([...answer.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status), ['204', '502', '204', '502'])
+    assert.deepEqual(
+      [...answer.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status),
+      ['204', '502', '204', '502'],
+    )
     await site.harness.stop(4)
   })
 
@@ -48,7 +54,10 @@ for (const carrier of ['mesh', 'plain'] as const) {
     const site = await startSite(t, origin.port)
     const bytes = `GET /delay/0.2 HTTP/1.1\r\n${H}\r\nGET / HTTP/1.1\r\n${H}X Y: z\r\n\r\nGET /smuggled HTTP/1.1\r\n${H}\r\n`
     const answer = await rawExchange(await site[carrier](), bytes)
-    assert.deepEqual([...answer.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status), ['200', '400'])
+    assert.deepEqual(
+      [...answer.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status),
+      ['200', '400'],
+    )
     assert.deepEqual(origin.requests, ['GET /delay/0.2'])
     const lines = await site.harness.lines(2)
     assert.deepEqual(lines.map((line) => line['response_code']).toSorted(), [200, 400])
@@ -61,7 +70,10 @@ for (const carrier of ['mesh', 'plain'] as const) {
     const site = await startSite(t, origin.port)
     const bytes = `GET /delay/0.2 HTTP/1.1\r\n${H}\r\nGET / HTTP/1.1\r\n${H}${H}\r\nGET /smuggled HTTP/1.1\r\n${H}\r\n`
     const answer = await rawExchange(await site[carrier](), bytes)
-    assert.deepEqual([...answer.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status), ['200', '400'])
+    assert.deepEqual(
+      [...answer.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status),
+      ['200', '400'],
+    )
     assert.deepEqual(origin.requests, ['GET /delay/0.2'])
     await site.harness.stop(2)
   })
@@ -90,10 +102,12 @@ const SMUGGLED = `GET /smuggled HTTP/1.1\r\n${H}\r\n`
 for (const method of ['DELETE', 'OPTIONS', 'GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'PROPFIND']) {
   test(`the body of a ${method} stays a body, chunked or counted, and the connection stays in step`, async (t) => {
     const answered = (connection: RecordedConnection) =>
-      void connection.until((text) => text.includes('0\r\n\r\n')).then(
-        () => connection.socket.write('HTTP/1.1 204 No Content\r\n\r\n'),
-        () => undefined,
-      )
+      void connection
+        .until((text) => text.includes('0\r\n\r\n'))
+        .then(
+          () => connection.socket.write('HTTP/1.1 204 No Content\r\n\r\n'),
+          () => undefined,
+        )
     const origin = await startRawOrigin({ onConnection: answered })
     t.after(() => origin.close())
     const site = await startSite(t, origin.port)
@@ -107,7 +121,9 @@ for (const method of ['DELETE', 'OPTIONS', 'GET', 'HEAD', 'POST', 'PUT', 'PATCH'
       `${method} /x HTTP/1.1\r\nhost: ${HOST}\r\nx-request-id: r-1\r\ntransfer-encoding: chunked\r\n\r\n${SMUGGLED.length.toString(16)}\r\n${SMUGGLED}\r\n0\r\n\r\n`,
     )
     const before = connection.text.length
-    socket.write(`${method} /y HTTP/1.1\r\n${H}X-Request-Id: r-2\r\nContent-Length: ${SMUGGLED.length}\r\n\r\n${SMUGGLED}`)
+    socket.write(
+      `${method} /y HTTP/1.1\r\n${H}X-Request-Id: r-2\r\nContent-Length: ${SMUGGLED.length}\r\n\r\n${SMUGGLED}`,
+    )
     const sent = await connection.until((text) => text.endsWith(SMUGGLED) && text.length > before)
     assert.equal(
       sent.slice(before),
@@ -130,16 +146,29 @@ for (const method of ['DELETE', 'OPTIONS', 'GET', 'HEAD', 'POST', 'PUT', 'PATCH'
 
 test('chunk extensions and trailers end here: the body goes out as chunks of our own', async (t) => {
   const origin = await startRawOrigin({
-    onConnection: (connection) => void connection.until((text) => text.endsWith('0\r\n\r\n')).then(() => connection.socket.write(ok('done')), () => undefined),
+    onConnection: (connection) =>
+      void connection
+        .until((text) => text.endsWith('0\r\n\r\n'))
+        .then(
+          () => connection.socket.write(ok('done')),
+          () => undefined,
+        ),
   })
   t.after(() => origin.close())
   const site = await startSite(t, origin.port)
   const socket = await site.mesh()
   const body = `5;a=b;c="d"\r\nhello\r\n0;z\r\nX-Trailer: t\r\n\r\n`
-  const answer = await rawExchange(socket, `POST / HTTP/1.1\r\n${H}X-Request-Id: r\r\nTrailer: x-trailer\r\nTransfer-Encoding: chunked\r\n\r\n${body}`, (text) => text.endsWith('done'))
+  const answer = await rawExchange(
+    socket,
+    `POST / HTTP/1.1\r\n${H}X-Request-Id: r\r\nTrailer: x-trailer\r\nTransfer-Encoding: chunked\r\n\r\n${body}`,
+    (text) => text.endsWith('done'),
+  )
   assert.match(answer, /^HTTP\/1\.1 200 OK\r\n/)
   socket.destroy()
-  assert.equal(origin.connections[0]?.text, `POST / HTTP/1.1\r\nhost: ${HOST}\r\nx-request-id: r\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n`)
+  assert.equal(
+    origin.connections[0]?.text,
+    `POST / HTTP/1.1\r\nhost: ${HOST}\r\nx-request-id: r\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n`,
+  )
   await site.harness.stop(1)
 })
 

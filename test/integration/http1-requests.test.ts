@@ -38,7 +38,7 @@ async function send(site: Site, bytes: string, carrier: 'mesh' | 'plain' = 'mesh
 
 const SPELLINGS: Readonly<Record<string, 'same' | 400>> = {
   NAME: 'same',
-  'UPPER': 'same',
+  UPPER: 'same',
   'NAME.': 'same',
   'NAME:80': 'same',
   'NAME:443': 'same',
@@ -80,7 +80,8 @@ test('every spelling of Host is decided as its canonical form, or refused', asyn
   let lines = 0
   for (const [spelling, expected] of Object.entries(SPELLINGS)) {
     await t.test(JSON.stringify(spelling), async () => {
-      const spell = (name: string) => spelling.replace('NAME', name).replace('N%41ME', name.replace('i', '%69')).replace('UPPER', name.toUpperCase())
+      const spell = (name: string) =>
+        spelling.replace('NAME', name).replace('N%41ME', name.replace('i', '%69')).replace('UPPER', name.toUpperCase())
       const denied = firstStatus(await send(site, `GET / HTTP/1.1\r\nHost: ${spell('evil.com')}\r\n\r\n`))
       const allowed = firstStatus(await send(site, `GET / HTTP/1.1\r\nHost: ${spell(HOST)}\r\n\r\n`))
       lines += 2
@@ -88,7 +89,8 @@ test('every spelling of Host is decided as its canonical form, or refused', asyn
     })
   }
   for (const { text } of origin.connections) {
-    for (const [, host] of text.matchAll(/\r\nhost: (.*)\r\n/g)) assert.match(host ?? '', /^httpbin\.org(?::[1-9]\d*)?$/, 'what goes out is canonical')
+    for (const [, host] of text.matchAll(/\r\nhost: (.*)\r\n/g))
+      assert.match(host ?? '', /^httpbin\.org(?::[1-9]\d*)?$/, 'what goes out is canonical')
   }
   await site.harness.stop(lines)
 })
@@ -98,10 +100,17 @@ test('Host with white space around it, two of them, none', async (t) => {
   t.after(() => origin.close())
   const site = await startSite(t, origin.port)
   // RFC 9112 §5: white space around a value is no part of it.
-  for (const host of [` ${HOST}`, `${HOST}\t`, `  ${HOST}  `]) assert.equal(firstStatus(await send(site, `GET / HTTP/1.1\r\nHost:${host}\r\n\r\n`)), 204)
+  for (const host of [` ${HOST}`, `${HOST}\t`, `  ${HOST}  `])
+    assert.equal(firstStatus(await send(site, `GET / HTTP/1.1\r\nHost:${host}\r\n\r\n`)), 204)
   assert.equal(origin.connections.length, 1)
   const sent = origin.connections[0]?.text.length
-  for (const fields of [`Host: ${HOST}\r\nHost: ${HOST}\r\n`, `Host: ${HOST}\r\nHost: other.example\r\n`, `Host: ${HOST}\r\nhost: \r\n`, '', 'Host:\r\n']) {
+  for (const fields of [
+    `Host: ${HOST}\r\nHost: ${HOST}\r\n`,
+    `Host: ${HOST}\r\nHost: other.example\r\n`,
+    `Host: ${HOST}\r\nhost: \r\n`,
+    '',
+    'Host:\r\n',
+  ]) {
     const answer = await send(site, `GET / HTTP/1.1\r\n${fields}\r\n`)
     assert.equal(firstStatus(answer), 400)
     assert.match(answer, /\r\nconnection: close\r\n/i)
@@ -110,16 +119,46 @@ test('Host with white space around it, two of them, none', async (t) => {
   await site.harness.stop(8)
 })
 
-type Row = { readonly bytes: string; readonly status: number; readonly details?: string; readonly sent?: string; readonly closes?: boolean }
+type Row = {
+  readonly bytes: string
+  readonly status: number
+  readonly details?: string
+  readonly sent?: string
+  readonly closes?: boolean
+}
 const H = `Host: ${HOST}\r\n`
 
 const TARGETS: Readonly<Record<string, Row>> = {
-  'absolute-form, same authority': { bytes: `GET http://${HOST}/x?y HTTP/1.1\r\n${H}\r\n`, status: 204, sent: 'GET /x?y HTTP/1.1' },
-  'absolute-form, same authority in capitals': { bytes: `GET HTTP://${HOST.toUpperCase()}/x HTTP/1.1\r\n${H}\r\n`, status: 204, sent: 'GET /x HTTP/1.1' },
-  'absolute-form without a path': { bytes: `GET http://${HOST}?q HTTP/1.1\r\n${H}\r\n`, status: 204, sent: 'GET /?q HTTP/1.1' },
-  'absolute-form, other authority': { bytes: `GET http://other.example/ HTTP/1.1\r\n${H}\r\n`, status: 400, details: 'absolute_path_rejected' },
-  'absolute-form, other port': { bytes: `GET http://${HOST}:81/ HTTP/1.1\r\n${H}\r\n`, status: 400, details: 'absolute_path_rejected' },
-  'absolute-form with userinfo': { bytes: `GET http://u@${HOST}/ HTTP/1.1\r\n${H}\r\n`, status: 400, details: 'absolute_path_rejected' },
+  'absolute-form, same authority': {
+    bytes: `GET http://${HOST}/x?y HTTP/1.1\r\n${H}\r\n`,
+    status: 204,
+    sent: 'GET /x?y HTTP/1.1',
+  },
+  'absolute-form, same authority in capitals': {
+    bytes: `GET HTTP://${HOST.toUpperCase()}/x HTTP/1.1\r\n${H}\r\n`,
+    status: 204,
+    sent: 'GET /x HTTP/1.1',
+  },
+  'absolute-form without a path': {
+    bytes: `GET http://${HOST}?q HTTP/1.1\r\n${H}\r\n`,
+    status: 204,
+    sent: 'GET /?q HTTP/1.1',
+  },
+  'absolute-form, other authority': {
+    bytes: `GET http://other.example/ HTTP/1.1\r\n${H}\r\n`,
+    status: 400,
+    details: 'absolute_path_rejected',
+  },
+  'absolute-form, other port': {
+    bytes: `GET http://${HOST}:81/ HTTP/1.1\r\n${H}\r\n`,
+    status: 400,
+    details: 'absolute_path_rejected',
+  },
+  'absolute-form with userinfo': {
+    bytes: `GET http://u@${HOST}/ HTTP/1.1\r\n${H}\r\n`,
+    status: 400,
+    details: 'absolute_path_rejected',
+  },
   'absolute-form, empty authority': { bytes: `GET http:///x HTTP/1.1\r\n${H}\r\n`, status: 400 },
   'another scheme': { bytes: `GET ftp://${HOST}/ HTTP/1.1\r\n${H}\r\n`, status: 400 },
   'OPTIONS *': { bytes: `OPTIONS * HTTP/1.1\r\n${H}\r\n`, status: 204, sent: 'OPTIONS * HTTP/1.1' },
@@ -130,18 +169,54 @@ const TARGETS: Readonly<Record<string, Row>> = {
   '%00': { bytes: `GET /a%00 HTTP/1.1\r\n${H}\r\n`, status: 400, details: 'path_normalization_failed' },
   'broken escape': { bytes: `GET /a%zz HTTP/1.1\r\n${H}\r\n`, status: 400, details: 'path_normalization_failed' },
   fragment: { bytes: `GET /a#b HTTP/1.1\r\n${H}\r\n`, status: 204, sent: 'GET /a HTTP/1.1' },
-  'query with everything in it': { bytes: `GET /a?//..%2f\\%zz?&= HTTP/1.1\r\n${H}\r\n`, status: 204, sent: 'GET /a?//..%2f\\%zz?&= HTTP/1.1' },
+  'query with everything in it': {
+    bytes: `GET /a?//..%2f\\%zz?&= HTTP/1.1\r\n${H}\r\n`,
+    status: 204,
+    sent: 'GET /a?//..%2f\\%zz?&= HTTP/1.1',
+  },
   TRACE: { bytes: `TRACE / HTTP/1.1\r\n${H}\r\n`, status: 405, details: 'method_not_allowed', closes: false },
   CONNECT: { bytes: `CONNECT ${HOST}:443 HTTP/1.1\r\n${H}\r\n`, status: 404, details: 'route_not_found' },
   'HTTP/1.0': { bytes: `GET / HTTP/1.0\r\n${H}\r\n`, status: 426, details: 'low_version' },
-  'HTTP/1.0 with keep-alive': { bytes: `GET / HTTP/1.0\r\n${H}Connection: keep-alive\r\n\r\n`, status: 426, details: 'low_version' },
-  'Upgrade: websocket': { bytes: `GET / HTTP/1.1\r\n${H}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n`, status: 403, details: 'upgrade_failed' },
-  'Upgrade: websocket with a body': { bytes: `POST / HTTP/1.1\r\n${H}Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 5\r\n\r\nhello`, status: 403, details: 'upgrade_failed' },
-  'Upgrade: h2c': { bytes: `GET / HTTP/1.1\r\n${H}Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n`, status: 403, details: 'upgrade_failed' },
-  'Expect: something else': { bytes: `POST / HTTP/1.1\r\n${H}Expect: foo\r\nContent-Length: 5\r\n\r\nhello`, status: 417, details: 'expectation_failed' },
-  'Expect: 100-continue-ish': { bytes: `POST / HTTP/1.1\r\n${H}Expect: 100-continue-x\r\nContent-Length: 5\r\n\r\nhello`, status: 417, details: 'expectation_failed' },
-  'Expect: two things': { bytes: `POST / HTTP/1.1\r\n${H}Expect: 100-continue, foo\r\nContent-Length: 5\r\n\r\nhello`, status: 417, details: 'expectation_failed' },
-  'two Expect fields': { bytes: `POST / HTTP/1.1\r\n${H}Expect: 100-continue\r\nExpect: foo\r\nContent-Length: 5\r\n\r\nhello`, status: 417, details: 'expectation_failed' },
+  'HTTP/1.0 with keep-alive': {
+    bytes: `GET / HTTP/1.0\r\n${H}Connection: keep-alive\r\n\r\n`,
+    status: 426,
+    details: 'low_version',
+  },
+  'Upgrade: websocket': {
+    bytes: `GET / HTTP/1.1\r\n${H}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n`,
+    status: 403,
+    details: 'upgrade_failed',
+  },
+  'Upgrade: websocket with a body': {
+    bytes: `POST / HTTP/1.1\r\n${H}Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 5\r\n\r\nhello`,
+    status: 403,
+    details: 'upgrade_failed',
+  },
+  'Upgrade: h2c': {
+    bytes: `GET / HTTP/1.1\r\n${H}Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n`,
+    status: 403,
+    details: 'upgrade_failed',
+  },
+  'Expect: something else': {
+    bytes: `POST / HTTP/1.1\r\n${H}Expect: foo\r\nContent-Length: 5\r\n\r\nhello`,
+    status: 417,
+    details: 'expectation_failed',
+  },
+  'Expect: 100-continue-ish': {
+    bytes: `POST / HTTP/1.1\r\n${H}Expect: 100-continue-x\r\nContent-Length: 5\r\n\r\nhello`,
+    status: 417,
+    details: 'expectation_failed',
+  },
+  'Expect: two things': {
+    bytes: `POST / HTTP/1.1\r\n${H}Expect: 100-continue, foo\r\nContent-Length: 5\r\n\r\nhello`,
+    status: 417,
+    details: 'expectation_failed',
+  },
+  'two Expect fields': {
+    bytes: `POST / HTTP/1.1\r\n${H}Expect: 100-continue\r\nExpect: foo\r\nContent-Length: 5\r\n\r\nhello`,
+    status: 417,
+    details: 'expectation_failed',
+  },
 }
 
 for (const carrier of ['mesh', 'plain'] as const) {
@@ -179,7 +254,10 @@ test('CONNECT is refused by name in the log', async (t) => {
   const site = await startSite(t, origin.port)
   await send(site, 'CONNECT secret.example:443 HTTP/1.1\r\nHost: secret.example:443\r\n\r\n')
   const [line] = await site.harness.lines(1)
-  assert.deepEqual([line?.['method'], line?.['authority'], line?.['response_flags']], ['CONNECT', 'secret.example:443', 'NR'])
+  assert.deepEqual(
+    [line?.['method'], line?.['authority'], line?.['response_flags']],
+    ['CONNECT', 'secret.example:443', 'NR'],
+  )
   await site.harness.stop(1)
 })
 
@@ -188,7 +266,8 @@ test('Expect: 100-continue works end to end, and a refused caller is never asked
   t.after(() => origin.close())
   const site = await startSite(t, origin.port)
   const socket = await site.mesh()
-  const head = (host: string) => `POST /anything HTTP/1.1\r\nHost: ${host}\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n`
+  const head = (host: string) =>
+    `POST /anything HTTP/1.1\r\nHost: ${host}\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n`
   let asked = false
   const answer = await rawExchange(socket, head(HOST), (text) => {
     if (!asked && text === 'HTTP/1.1 100 Continue\r\n\r\n') {

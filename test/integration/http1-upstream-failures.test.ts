@@ -71,16 +71,29 @@ for (const [ending, end] of Object.entries(ENDS)) {
     }
   })
 
-  for (const [moment, bytes] of Object.entries({ 'before an answer': '', 'in the status line': 'HTTP/1.', 'in the head': 'HTTP/1.1 200 OK\r\ncontent-' })) {
+  for (const [moment, bytes] of Object.entries({
+    'before an answer': '',
+    'in the status line': 'HTTP/1.',
+    'in the head': 'HTTP/1.1 200 OK\r\ncontent-',
+  })) {
     test(`${ending} ${moment}: 503 UC`, async (t) => {
       const origin = await startRawOrigin({
-        onRequest: (connection) => (bytes === '' ? end(connection) : connection.socket.write(bytes, () => end(connection))),
+        onRequest: (connection) =>
+          bytes === '' ? end(connection) : connection.socket.write(bytes, () => end(connection)),
       })
       t.after(() => origin.close())
       const site = await startSite(t, origin.port)
       const answer = await once(site)
-      assert.deepEqual([answer.status, answer.body, answer.headers['content-type'], answer.headers['x-sallyport-reason']], [503, `${RESET}connection termination`, 'text/plain', undefined])
-      assert.deepEqual(await line(site), [503, 'UC', 'upstream_reset_before_response_started{connection_termination}', null])
+      assert.deepEqual(
+        [answer.status, answer.body, answer.headers['content-type'], answer.headers['x-sallyport-reason']],
+        [503, `${RESET}connection termination`, 'text/plain', undefined],
+      )
+      assert.deepEqual(await line(site), [
+        503,
+        'UC',
+        'upstream_reset_before_response_started{connection_termination}',
+        null,
+      ])
       assert.equal(origin.connections.length, 1, 'a request that may have been understood is not repeated')
       await site.quiet()
       await site.harness.stop(1)
@@ -94,10 +107,20 @@ test('nobody listens: 503 UF with the words of Envoy', async (t) => {
   await gone.close()
   const answer = await once(site, { method: 'POST', body: 'hello' })
   const reason = 'delayed connect error: Connection refused'
-  assert.deepEqual([answer.status, answer.body], [503, `${RESET}remote connection failure, transport failure reason: ${reason}`])
+  assert.deepEqual(
+    [answer.status, answer.body],
+    [503, `${RESET}remote connection failure, transport failure reason: ${reason}`],
+  )
   const [found] = await site.harness.lines(1)
   assert.deepEqual(
-    ['response_code', 'response_flags', 'response_code_details', 'upstream_transport_failure_reason', 'upstream_cluster', 'reason'].map((key) => found?.[key]),
+    [
+      'response_code',
+      'response_flags',
+      'response_code_details',
+      'upstream_transport_failure_reason',
+      'upstream_cluster',
+      'reason',
+    ].map((key) => found?.[key]),
     [
       503,
       'UF',
@@ -115,7 +138,9 @@ test('answers that are no answers: 502 UPE, and the connection is not used again
   for (const [name, bytes] of Object.entries(MISBEHAVIOURS)) {
     await t.test(name, async (t2) => {
       const good = 'HTTP/1.1 204 No Content\r\n\r\n'
-      const origin = await startRawOrigin({ onRequest: ({ socket }) => socket.write(origin.connections.length === 1 ? bytes : good) })
+      const origin = await startRawOrigin({
+        onRequest: ({ socket }) => socket.write(origin.connections.length === 1 ? bytes : good),
+      })
       t2.after(() => origin.close())
       const site = await startSite(t2, origin.port)
       const socket = await site.mesh()
@@ -135,11 +160,13 @@ test('answers that are no answers: 502 UPE, and the connection is not used again
 
 /** More than was asked for: the caller gets the one answer that belongs to its request. */
 const SURPLUS = {
-  'a second answer': 'HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfirstHTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecond',
+  'a second answer':
+    'HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfirstHTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecond',
   'bytes behind the body': 'HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfirstGARBAGE',
   'a body on 304': 'HTTP/1.1 304 Not Modified\r\ncontent-length: 6\r\n\r\nsecond',
   'a body on 204': 'HTTP/1.1 204 No Content\r\ncontent-length: 6\r\n\r\nsecond',
-  'interim answers first': 'HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfirst',
+  'interim answers first':
+    'HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfirst',
 } as const
 
 test('more than one answer to one request', async (t) => {
@@ -161,7 +188,9 @@ test('more than one answer to one request', async (t) => {
 })
 
 test('a flood of interim answers ends', async (t) => {
-  const origin = await startRawOrigin({ onRequest: ({ socket }) => socket.write('HTTP/1.1 103 Early Hints\r\n\r\n'.repeat(1000)) })
+  const origin = await startRawOrigin({
+    onRequest: ({ socket }) => socket.write('HTTP/1.1 103 Early Hints\r\n\r\n'.repeat(1000)),
+  })
   t.after(() => origin.close())
   const site = await startSite(t, origin.port)
   assert.equal((await once(site)).status, 502)
@@ -170,7 +199,10 @@ test('a flood of interim answers ends', async (t) => {
 })
 
 test('HEAD: a length and no body', async (t) => {
-  const origin = await startRawOrigin({ onRequest: ({ socket }, head) => socket.write(`HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n${head.startsWith('HEAD') ? '' : 'hello'}`) })
+  const origin = await startRawOrigin({
+    onRequest: ({ socket }, head) =>
+      socket.write(`HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n${head.startsWith('HEAD') ? '' : 'hello'}`),
+  })
   t.after(() => origin.close())
   const site = await startSite(t, origin.port)
   const socket = await site.mesh()

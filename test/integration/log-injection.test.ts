@@ -18,7 +18,7 @@ const HOSTILE: Readonly<Record<string, string>> = {
   'quotes in the user agent': `GET / HTTP/1.1\r\n${H}User-Agent: "\\","x":"\\\r\n\r\n`,
   'line separators of Unicode': `GET / HTTP/1.1\r\n${H}User-Agent: \xe2\x80\xa8\xe2\x80\xa9\xc2\x85\r\n\r\n`,
   'invalid UTF-8': `GET / HTTP/1.1\r\n${H}User-Agent: \xff\xc0\xaf\xed\xa0\x80\r\nX-Forwarded-For: \xfe\r\n\r\n`,
-  'tabs': `GET / HTTP/1.1\r\n${H}User-Agent: a\tb\t"\tc\r\n\r\n`,
+  tabs: `GET / HTTP/1.1\r\n${H}User-Agent: a\tb\t"\tc\r\n\r\n`,
   'terminal escapes': `GET / HTTP/1.1\r\n${H}User-Agent: \x1b[2J\x1b]0;x\x07\r\n\r\n`,
   'C1 controls': `GET / HTTP/1.1\r\n${H}User-Agent: \x9b31m\x85\x90\r\n\r\n`,
   'a forged request id': `GET / HTTP/1.1\r\n${H}X-Request-Id: "\\\xff{"a":1}\r\n\r\n`,
@@ -106,7 +106,10 @@ test('a flood of names: the metric says `other`, the log keeps every name', { ti
     socket.destroy()
   }
   const lines = await site.harness.lines(names.length)
-  assert.deepEqual(lines.map((line) => line['authority']), names)
+  assert.deepEqual(
+    lines.map((line) => line['authority']),
+    names,
+  )
   assert.ok((await site.metric('sallyport_requests_total', 'destination_host="other"')) >= 100)
   assert.equal(await site.metric('sallyport_requests_total', 'response_code="502"'), names.length)
   await site.harness.stop(names.length)
