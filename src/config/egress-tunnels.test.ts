@@ -54,9 +54,10 @@ describe('a policy alone', () => {
     assert.deepEqual(model?.tunnelTables, [])
   })
 
-  test('an undeclared port nobody speaks for has none either', () => {
-    const { servers } = assembleTunnels([], { ports: [{ gatewayPort: 444, bindPort: 8444 }] })
-    assert.deepEqual(servers(444), ['unclaimed:444 http ISTIO_MUTUAL [*] null'])
+  test('a declared port nobody speaks for has an empty one: as for an unregistered host', () => {
+    const { servers, table } = assembleTunnels([], { ports: [{ gatewayPort: 444, bindPort: 8444 }] })
+    assert.deepEqual(servers(444), ['unclaimed:444 http ISTIO_MUTUAL [*] unclaimed.444'])
+    assert.deepEqual(table('unclaimed.444'), { hosts: {}, tcp: null })
   })
 })
 

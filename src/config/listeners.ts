@@ -86,7 +86,8 @@ function tunnelTablesOf(
     const covered = [...replaced].filter(([host]) => server.sniHosts.some((each) => hostCovers(each, host)))
     const hosts = anonymous ? new Map([...covered, ...own.hosts]) : own.hosts
     const table = joinTunnelTable(routeTable, server, { ...own, hosts }, granted, { anonymous, report })
-    if (application === 'http' && table.hosts.length === 0) continue
+    // Unclaimed ports answer tunnels as for an unregistered host too (contract §4).
+    if (application === 'http' && table.hosts.length === 0 && server.source !== null) continue
     tables.set(server, table)
     for (const { host, source, grants, route } of table.hosts)
       if (grants !== null && route !== null && !replaced.has(host)) replaced.set(host, { host, source, route })

@@ -29,7 +29,10 @@ export function adviseOnListeners(
   adviseOnTunnels(
     action,
     rule,
-    reached.filter(({ servers }) => servers.some(({ tunnelTable }) => tunnelTable !== null)),
+    // Nothing leaves by a port that nobody speaks for: no rule is lost there.
+    reached.filter(({ servers }) =>
+      servers.some(({ tunnelTable, name }) => tunnelTable !== null && !name.startsWith('unclaimed:')),
+    ),
     report,
   )
   adviseOnNobody(action, rule, reached, report)

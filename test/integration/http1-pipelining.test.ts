@@ -60,7 +60,7 @@ for (const carrier of ['mesh', 'plain'] as const) {
     )
     assert.deepEqual(origin.requests, ['GET /delay/0.2'])
     const lines = await site.harness.lines(2)
-    assert.deepEqual(lines.map((line) => line['response_code']).toSorted(), [200, 400])
+    assert.deepEqual(new Set(lines.map((line) => line['response_code'])), new Set([200, 400]))
     await site.harness.stop(2)
   })
 
@@ -91,7 +91,7 @@ for (const carrier of ['mesh', 'plain'] as const) {
     await first.closed
     const lines = await site.harness.lines(3)
     for (const line of lines) assert.deepEqual([line['response_code'], line['response_flags']], [0, 'DC'])
-    assert.deepEqual(lines.map((line) => line['path']).toSorted(), ['/a', '/b', '/c'])
+    assert.deepEqual(new Set(lines.map((line) => line['path'])), new Set(['/a', '/b', '/c']))
     await site.quiet()
     await site.harness.stop(3)
   })

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Harness } from '../../src/testing/harness.ts'
+import { eventually } from '../../src/testing/eventually.ts'
 import { createTestPki } from '../../src/testing/pki.ts'
 import { httpsDirect, httpsInMesh, outboundSni } from './application-tls.ts'
 import { callAs, fields, scenarioFile, startOutside, startScenario } from './scenario.ts'
@@ -159,7 +159,9 @@ test('000: the DENY of POST covers whole tunnels on port 444, and the load says 
   assert.equal((await httpsInMesh(harness, SLEEP, 'httpbin.org', { gatewayPort: 444 })).status, 200)
   const denyPost = scenarioFile('seed-000', 'deny-post.yaml', outside, '')
   assert.ok((await harness.change({ 'deny-post.yaml': denyPost })).ok)
-  assert.match(warnings(harness), /deny-post\.yaml:\d+:\d+ warning SP\d+ .*444/)
+  await eventually('a warning that names port 444', () =>
+    harness.log().some(({ message }) => /deny-post\.yaml:\d+:\d+ warning SP\d+ .*444/.test(String(message))),
+  )
 
   // Neither host nor method is visible: what is left of the rule is its namespace (behaviour §1.6, §12 row 13).
   await assert.rejects(httpsInMesh(harness, SLEEP, 'httpbin.org', { gatewayPort: 444 }), CUT)
@@ -175,10 +177,3 @@ test('000: the DENY of POST covers whole tunnels on port 444, and the load says 
   assert.equal(outside.secure.accepted(), 1)
   await harness.stop(2)
 })
-
-function warnings(harness: Harness): string {
-  return harness
-    .log()
-    .map((line) => String(line['message']))
-    .join('\n')
-}
