@@ -14,11 +14,11 @@ import type { OpenConnection } from '../runtime/connections.ts'
 import { currentServer, type ServerPlan } from '../runtime/snapshot.ts'
 import { type ClientHello, MAX_CLIENT_HELLO } from './client-hello.ts'
 import type { Environment, HttpConnection } from './environment.ts'
-import { startExchange } from './exchange.ts'
 import { type FirstBytes, firstBytesReader } from './first-bytes.ts'
 import { serveHttp2 } from './http2.ts'
 import { reidentify } from './reidentify.ts'
 import { sniff } from './sniff.ts'
+import { startExchange } from './start-exchange.ts'
 import { startTunnel, type TunnelStart } from './tunnel.ts'
 
 /** How long a caller may take to say what it speaks (contract §4), milliseconds. */

@@ -1,4 +1,4 @@
-/** What the log may say even of a request that is refused before it is understood. */
+/** What the log says of a request before it is understood, and of one that was cut before its answer was out. */
 import { randomUUID } from 'node:crypto'
 import { headerValue } from '../core/attributes.ts'
 import type { ExchangeRecord } from '../observe/record.ts'
@@ -24,4 +24,18 @@ export function describeRequest(record: ExchangeRecord, downstream: Downstream):
 function traceId(headers: readonly string[]): string | null {
   const w3c = headerValue(headers, 'traceparent')?.split('-')[1]
   return w3c ?? headerValue(headers, 'x-b3-traceid') ?? headerValue(headers, 'b3')?.split('-')[0] ?? null
+}
+
+/** Why an exchange ended before its answer was out. True: the caller went away. `cutting`: the drain deadline has passed. */
+export function describeCut(record: ExchangeRecord, responded: boolean, cutting: boolean): boolean {
+  if (!responded) record.responseCode = 0
+  if (record.reason !== null || record.flags.includes('UC') || record.flags.includes('UT')) return false
+  if (cutting) {
+    record.reason = 'draining'
+    record.responseCodeDetails = 'downstream_local_disconnect(drain_deadline)'
+    return false
+  }
+  record.flags.push('DC')
+  record.responseCodeDetails = 'downstream_remote_disconnect'
+  return true
 }

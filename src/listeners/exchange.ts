@@ -18,37 +18,11 @@ import { type ExchangeRecord, newRecord } from '../observe/record.ts'
 import { type HttpRequestAttributes, type Judgement, judgeHttp } from '../runtime/judge.ts'
 import { editedResponse, outgoingParts, routeAnswer } from '../runtime/outgoing.ts'
 import { currentServer, type ServerPlan, type Snapshot } from '../runtime/snapshot.ts'
-import { describeRequest } from './describe.ts'
+import { describeCut, describeRequest } from './describe.ts'
 import type { Downstream, DownstreamEvents } from './downstream.ts'
 import type { Environment, HttpConnection } from './environment.ts'
 import { type Normalised, normaliseRequest } from './normalise.ts'
 import { refusalRow, renderRefusal, SERVER } from './reply.ts'
-
-/** Requests a caller may send ahead on one HTTP/1.1 connection; as many as HTTP/2 lets run at once. */
-const MAX_PIPELINED = 100
-
-/**
- * Starts judging and carrying a request. null: the connection is doomed, nothing on it is a request any more.
- * Pipelined requests take turns: run at once, one connection could open any number to the outside, and what the caller
- * meant to happen in order (RFC 9112 §9.3.2) would not.
- */
-export function startExchange(
-  environment: Environment,
-  http: HttpConnection,
-  downstream: Downstream,
-): DownstreamEvents | null {
-  if (http.poisoned) return null
-  if (downstream.protocol !== 'HTTP/2' && http.exchanges.size >= MAX_PIPELINED) {
-    // What was asked for so far is answered; the caller has to ask for the rest again, as after any close.
-    http.poisoned = true
-    http.whenIdle ??= () => downstream.reset()
-    return null
-  }
-  const exchange = new Exchange(environment, http, downstream)
-  http.exchanges.add(exchange)
-  if (downstream.protocol === 'HTTP/2' || http.exchanges.size === 1) exchange.run()
-  return exchange
-}
 
 export class Exchange implements DownstreamEvents {
   readonly #environment: Environment
@@ -337,7 +311,9 @@ export class Exchange implements DownstreamEvents {
     if (!this.#started) stats.downstream_rq_total += 1
     // Also after an answer that came before the request was over (an early 413): nobody will send the rest of it.
     if (!complete || this.#downstream.body?.readableEnded === false) this.#handle?.abort()
-    if (!complete) this.#cut()
+    if (!complete && describeCut(record, this.#downstream.responded, this.#environment.cutting())) {
+      stats.downstream_rq_rx_reset += 1
+    }
     const klass = Math.floor(record.responseCode / 100)
     if (klass >= 1 && klass <= 5) stats.downstream_rq_xx[klass] = (stats.downstream_rq_xx[klass] ?? 0) + 1
     record.durationMs = Math.round(performance.now() - this.#startedAt)
@@ -354,20 +330,5 @@ export class Exchange implements DownstreamEvents {
       exchanges.delete(behind)
       stats.downstream_rq_active -= 1
     }
-  }
-
-  /** Why an exchange ended before its answer was out. */
-  #cut(): void {
-    const record = this.#record
-    if (!this.#downstream.responded) record.responseCode = 0
-    if (record.reason !== null || record.flags.includes('UC') || record.flags.includes('UT')) return
-    if (this.#environment.cutting()) {
-      record.reason = 'draining'
-      record.responseCodeDetails = 'downstream_local_disconnect(drain_deadline)'
-      return
-    }
-    this.#http.stats.downstream_rq_rx_reset += 1
-    record.flags.push('DC')
-    record.responseCodeDetails = 'downstream_remote_disconnect'
   }
 }

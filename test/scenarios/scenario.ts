@@ -1,8 +1,10 @@
 /** Starts a gateway over a walk-through's own YAML; see README.md in this folder for the tokens. */
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { TestContext } from 'node:test'
 import { explain } from '../../src/cli/explain.ts'
 import type { Explanation } from '../../src/cli/explain-parts.ts'
+import { eventually } from '../../src/testing/eventually.ts'
 import { type Harness, type LogLine, startHarness } from '../../src/testing/harness.ts'
 import { type Answer, meshConnect, type RequestOptions, request } from '../../src/testing/mesh-client.ts'
 import { type EchoOrigin, startEchoOrigin } from '../../src/testing/origin.ts'
@@ -29,13 +31,15 @@ export async function startScenario(
   pki: TestPki,
   edit: (bootstrap: string) => string = (bootstrap) => bootstrap,
 ): Promise<Harness> {
-  const caFileOf = new Map<string, string>()
+  const pathOf = new Map<string, string>()
   const harness = await startHarness({
     pki,
     resources: {},
     bootstrap: (paths) => {
-      caFileOf.set('ca', paths.caFile)
-      caFileOf.set('identity', paths.identity)
+      pathOf.set('ca', paths.caFile)
+      // Where the sidecars of walk-through 002's time kept their certificates (README.md).
+      pathOf.set('/etc/certs', paths.identity)
+      pathOf.set('identity', paths.identity)
       return edit(readFileSync(join(import.meta.dirname, seed, 'bootstrap.yaml'), 'utf8'))
         .replaceAll(/PORT_(80|443|444|ADMIN|METRICS|HEALTH)/g, '0')
         .replaceAll('IDENTITY_DIR', paths.identity)
@@ -45,15 +49,34 @@ export async function startScenario(
   const texts = Object.fromEntries(
     files.map((file) => [
       file,
-      scenarioFile(seed, file, outside, caFileOf.get('ca') ?? '').replaceAll(
+      scenarioFile(seed, file, outside, pathOf.get('ca') ?? '').replaceAll(
         '/etc/certs',
-        caFileOf.get('identity') ?? '/etc/certs',
+        pathOf.get('identity') ?? '/etc/certs',
       ),
     ]),
   )
   const result = await harness.change(texts)
   if (!result.ok) throw new Error(result.errors.join('\n'))
   return harness
+}
+
+/** A gateway that cannot outlive its test: one that fails half-way must not keep the test process alive. */
+export function endWith(t: TestContext, harness: Harness): Harness {
+  t.after(() => harness.gateway.destroy())
+  return harness
+}
+
+/** The access log as it is written, one entry per line; waits until there are `count`. */
+export async function textLines({ paths }: Harness, count: number): Promise<string[]> {
+  return eventually(`${count} lines of text`, () => {
+    const lines = existsSync(paths.accessLog) ? readFileSync(paths.accessLog, 'utf8').split('\n').slice(0, -1) : []
+    return lines.length >= count ? lines : null
+  })
+}
+
+/** An `edit` for startScenario: Istio's text format instead of JSON. */
+export function asText(bootstrap: string): string {
+  return bootstrap.replace('accessLogFile:', 'accessLogEncoding: TEXT\n    accessLogFile:')
 }
 
 /** A test's outside world: one plain and one TLS site, the latter with a certificate of the test CA for `names`. */

@@ -3,11 +3,12 @@
  * how a sidecar sends it there (behaviour §6.5): wrapped in its mTLS, which proves who calls, or as it is, which does not.
  */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { eventually } from '../../src/testing/eventually.ts'
-import { createTestPki } from '../../src/testing/pki.ts'
+import type { Harness } from '../../src/testing/harness.ts'
+import { createTestPki, type TestPki } from '../../src/testing/pki.ts'
 import { httpsDirect, httpsInMesh, outboundSni } from './application-tls.ts'
-import { callAs, fields, scenarioFile, startOutside, startScenario } from './scenario.ts'
+import { callAs, endWith, fields, type Outside, scenarioFile, startOutside, startScenario } from './scenario.ts'
 
 const SLEEP = 'mytest/sleep-a'
 const NGINX = 'default/nginx'
@@ -20,11 +21,21 @@ const CUT = { code: 'ECONNRESET' }
 /** What every record of a refused tunnel says: the page shows UH and BlackHoleCluster, in the sidecar's log. */
 const REFUSED = ['response_code', 'response_flags', 'upstream_cluster', 'upstream_host', 'bytes_sent', 'reason']
 
+async function start(
+  t: TestContext,
+  outside: Outside,
+  pki: TestPki,
+  edit?: (bootstrap: string) => string,
+): Promise<Harness> {
+  const files = ['test.yaml', 'added-tls.yaml', POLICY]
+  return endWith(t, await startScenario('seed-000', files, outside, pki, edit))
+}
+
 test('000: TLS in mTLS on port 444 for the listed workload only, and nothing once the policy is deleted', async (t) => {
   const pki = await createTestPki()
   const outside = await startOutside(pki, HOSTS)
   t.after(() => outside.close())
-  const harness = await startScenario('seed-000', ['test.yaml', 'added-tls.yaml', POLICY], outside, pki)
+  const harness = await start(t, outside, pki)
 
   await t.test('sleep-a: 200, end to end with the site’s own certificate', async () => {
     for (const host of HOSTS) {
@@ -96,7 +107,7 @@ test('000: TLS without mTLS on port 444 is refused by default, because `from` ca
   const pki = await createTestPki()
   const outside = await startOutside(pki, HOSTS)
   t.after(() => outside.close())
-  const harness = await startScenario('seed-000', ['test.yaml', 'added-tls.yaml', POLICY], outside, pki)
+  const harness = await start(t, outside, pki)
   await assert.rejects(
     httpsDirect(harness, 'httpbin.org', { gatewayPort: 444 }),
     { code: 'ERR_TLS_CERT_ALTNAME_INVALID' },
@@ -112,13 +123,7 @@ test('000: with unauthenticatedPassthrough it is passed through on its SNI, for 
   const pki = await createTestPki()
   const outside = await startOutside(pki, HOSTS)
   t.after(() => outside.close())
-  const harness = await startScenario(
-    'seed-000',
-    ['test.yaml', 'added-tls.yaml', POLICY],
-    outside,
-    pki,
-    (bootstrap) => `${bootstrap}  unauthenticatedPassthrough: allow\n`,
-  )
+  const harness = await start(t, outside, pki, (bootstrap) => `${bootstrap}  unauthenticatedPassthrough: allow\n`)
   for (const host of HOSTS) {
     const answer = await httpsDirect(harness, host, { gatewayPort: 444 })
     assert.deepEqual([answer.status, answer.certificate.subjectaltname], [200, 'DNS:httpbin.org, DNS:www.httpbin.org'])
@@ -145,7 +150,7 @@ test('000: a DestinationRule made for httpsUpgrade does not wrap the application
   const pki = await createTestPki()
   const outside = await startOutside(pki, HOSTS)
   t.after(() => outside.close())
-  const harness = await startScenario('seed-000', ['test.yaml', 'added.yaml', POLICY], outside, pki)
+  const harness = endWith(t, await startScenario('seed-000', ['test.yaml', 'added.yaml', POLICY], outside, pki))
   const answer = await httpsInMesh(harness, SLEEP, 'httpbin.org', { gatewayPort: 444 })
   assert.deepEqual([answer.status, answer.certificate.subjectaltname], [200, 'DNS:httpbin.org, DNS:www.httpbin.org'])
   await harness.stop(1)
@@ -155,7 +160,7 @@ test('000: the DENY of POST covers whole tunnels on port 444, and the load says 
   const pki = await createTestPki()
   const outside = await startOutside(pki, HOSTS)
   t.after(() => outside.close())
-  const harness = await startScenario('seed-000', ['test.yaml', 'added-tls.yaml', POLICY], outside, pki)
+  const harness = await start(t, outside, pki)
   assert.equal((await httpsInMesh(harness, SLEEP, 'httpbin.org', { gatewayPort: 444 })).status, 200)
   const denyPost = scenarioFile('seed-000', 'deny-post.yaml', outside, '')
   assert.ok((await harness.change({ 'deny-post.yaml': denyPost })).ok)
