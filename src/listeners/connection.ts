@@ -12,7 +12,9 @@ import { peerOf } from '../identity/peer.ts'
 import { newRecord } from '../observe/record.ts'
 import type { OpenConnection } from '../runtime/connections.ts'
 import { currentServer, type ServerPlan } from '../runtime/snapshot.ts'
+import type { OpenTunnel } from '../runtime/tunnels.ts'
 import { type ClientHello, MAX_CLIENT_HELLO } from './client-hello.ts'
+import { describeSocket } from './describe-socket.ts'
 import type { Environment, HttpConnection } from './environment.ts'
 import { type FirstBytes, firstBytesReader } from './first-bytes.ts'
 import { serveHttp2 } from './http2.ts'
@@ -23,8 +25,6 @@ import { startTunnel, type TunnelStart } from './tunnel.ts'
 
 /** How long a caller may take to say what it speaks (contract §4), milliseconds. */
 const FIRST_BYTES_MS = 5000
-
-let lastId = 0
 
 /** HTTP/1.1 sockets handed to the shared server, so that its callbacks find their connection again. */
 export const httpConnections = new WeakMap<Socket, HttpConnection>()
@@ -49,6 +49,15 @@ class Accepted {
   readonly #gatewayPort: number
   readonly #raw: Socket
   #connection: Connection
+  /** Counts as open until its record is written: a tunnel may still be emptying itself into the outside. */
+  readonly #open: OpenConnection = {
+    drain: () => this.#drain(),
+    destroy: () => {
+      this.#tunnelled?.close('draining')
+      this.#raw.destroy()
+    },
+  }
+  #tunnelled: Pick<OpenTunnel, 'close'> | null = null
   /** True once requests (or a record) speak for this connection. */
   #settled = false
   /** Finish what runs: before there are requests, nothing does. HTTP/1.1 is told by its server. */
@@ -61,18 +70,7 @@ class Accepted {
     this.#stats = stats
     this.#gatewayPort = gatewayPort
     this.#raw = raw
-    lastId += 1
-    this.#connection = {
-      id: lastId,
-      openedAt: Date.now(),
-      remoteAddress: plainAddress(raw.remoteAddress),
-      remotePort: raw.remotePort ?? 0,
-      localAddress: plainAddress(raw.localAddress),
-      localPort: raw.localPort ?? 0,
-      gatewayPort,
-      peer: NO_PEER,
-      tls: null,
-    }
+    this.#connection = describeSocket(raw, gatewayPort)
   }
 
   begin(): void {
@@ -81,12 +79,11 @@ class Accepted {
     raw.setNoDelay(true)
     this.#stats.downstream_cx_total += 1
     this.#stats.downstream_cx_active += 1
-    const open: OpenConnection = { drain: () => this.#drain(), destroy: () => raw.destroy() }
-    this.#environment.connections.add(open)
+    this.#environment.connections.add(this.#open)
     raw.once('close', () => {
       this.#stats.downstream_cx_active -= 1
       this.#stats.downstream_cx_destroy += 1
-      this.#environment.connections.delete(open)
+      if (this.#tunnelled === null) this.#environment.connections.delete(this.#open)
     })
     const listener = this.#environment.active().listeners.get(this.#gatewayPort)
     if (listener === undefined) return void raw.destroy()
@@ -203,7 +200,8 @@ class Accepted {
     let connection = this.#connection
     const chosenBy =
       tls === null ? (this.#connection.tls === null ? null : { sni: this.#connection.tls.sni, mesh: false }) : tls
-    startTunnel(this.#environment, {
+    let ended = false
+    const tunnel = startTunnel(this.#environment, {
       ...names,
       connection,
       stats: this.#stats,
@@ -221,7 +219,13 @@ class Accepted {
         peerRules = next.peerRules
         return next
       },
+      onEnd: () => {
+        ended = true
+        this.#tunnelled = null
+        if (this.#raw.closed) this.#environment.connections.delete(this.#open)
+      },
     })
+    if (!ended) this.#tunnelled = tunnel
   }
 
   #http(socket: Socket, server: ServerPlan, tls: OuterTls | null, h2: boolean): void {
@@ -251,15 +255,18 @@ class Accepted {
       environment.http1.accept(socket)
       return
     }
-    const session = serveHttp2(socket, limits, {
+    const { session, leave } = serveHttp2(socket, limits, {
       request: (downstream) => startExchange(environment, http, downstream),
       failed: (code, streams) => {
-        if (streams === 0) this.#end('bad_request', 'DPE', code)
+        // A protocol error is the caller's fault; anything else is a connection that went away.
+        if (streams > 0) return
+        if (code.startsWith('ERR_HTTP2')) this.#end('bad_request', 'DPE', code)
+        else this.#end(null, 'DC', code)
       },
     })
-    this.#drain = () => session.close()
+    this.#drain = leave
     session.once('close', () => this.#raw.destroy())
-    if (environment.draining()) session.close()
+    if (environment.draining()) leave()
   }
 
   /** Closes the connection and leaves its one record. */
@@ -275,10 +282,4 @@ class Accepted {
     else record.connectionTerminationDetails = detail.replaceAll(/\s/g, '_')
     this.#environment.finish(record)
   }
-}
-
-/** v4-mapped addresses as IPv4, as Envoy logs them. */
-function plainAddress(address: string | undefined): string {
-  if (address === undefined) return ''
-  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
 }

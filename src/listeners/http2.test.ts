@@ -31,7 +31,7 @@ async function serveOne(t: TestContext, dial: (port: number) => { destroy(): unk
     },
     failed: () => {},
   }
-  const session = serveHttp2(socket, testSettings().http, handlers, LIVENESS_MS)
+  const { session } = serveHttp2(socket, testSettings().http, handlers, LIVENESS_MS)
   t.after(() => {
     client.destroy()
     session.destroy()

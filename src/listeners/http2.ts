@@ -22,8 +22,14 @@ const LIVENESS_MS = 300_000
 /** How long a GOAWAY may take to be read, milliseconds. */
 const DELAYED_CLOSE_MS = 1000
 
+export type Http2Connection = {
+  readonly session: ServerHttp2Session
+  /** Sends GOAWAY, lets streams finish, and does not wait for a caller who never closes after that. */
+  readonly leave: () => void
+}
+
 /**
- * Speaks HTTP/2 on `socket` until it closes. `session.close()` sends GOAWAY and lets streams finish.
+ * Speaks HTTP/2 on `socket` until it closes.
  * @param livenessMs how long a caller with open streams may leave a PING unanswered
  */
 export function serveHttp2(
@@ -31,7 +37,7 @@ export function serveHttp2(
   limits: Settings['http'],
   handlers: Http2Handlers,
   livenessMs: number = LIVENESS_MS,
-): ServerHttp2Session {
+): Http2Connection {
   const session = performServerHandshake(socket, {
     maxHeaderListPairs: limits.maxHeaders + 8,
     maxSessionInvalidFrames: 100,
@@ -49,10 +55,16 @@ export function serveHttp2(
   })
   let streams = 0
   let open = 0
-  session.setTimeout(limits.idleTimeoutMs, () => {
+  let leaving = false
+  const endWhenQuiet = () => {
+    if (leaving && open === 0) setTimeout(() => session.destroy(), DELAYED_CLOSE_MS).unref()
+  }
+  const leave = () => {
+    leaving = true
     session.close()
-    if (open === 0) setTimeout(() => session.destroy(), DELAYED_CLOSE_MS).unref()
-  })
+    endWhenQuiet()
+  }
+  session.setTimeout(limits.idleTimeoutMs, leave)
   endWhenDead(session, () => open > 0, livenessMs)
   session.on('stream', (stream: ServerHttp2Stream, headers, flags: number, raw: string[]) => {
     streams += 1
@@ -60,6 +72,7 @@ export function serveHttp2(
     stream.on('error', () => {})
     stream.once('close', () => {
       open -= 1
+      endWhenQuiet()
     })
     const downstream = new Http2Downstream(
       session,
@@ -81,7 +94,7 @@ export function serveHttp2(
     })
   })
   session.on('error', (error: NodeJS.ErrnoException) => handlers.failed(error.code ?? error.message, streams))
-  return session
+  return { session, leave }
 }
 
 /**

@@ -29,11 +29,15 @@ export type TunnelStart = {
   readonly outer: { readonly sni: string | null } | null
   /** The server that speaks for this connection under a snapshot; null: none, or its caller is no longer who it was. */
   readonly serverUnder: (snapshot: Snapshot) => ServerPlan | null
+  /** Called once, when the record has been handed over. */
+  readonly onEnd: () => void
 }
 
-/** Starts a tunnel; it ends and records by itself. */
-export function startTunnel(environment: Environment, start: TunnelStart): void {
-  new Tunnel(environment, start).begin()
+/** Starts a tunnel; it ends and records by itself, at once when it is closed. */
+export function startTunnel(environment: Environment, start: TunnelStart): Pick<OpenTunnel, 'close'> {
+  const tunnel = new Tunnel(environment, start)
+  tunnel.begin()
+  return tunnel
 }
 
 class Tunnel implements OpenTunnel {
@@ -198,5 +202,6 @@ class Tunnel implements OpenTunnel {
     this.#environment.tunnels.delete(this)
     this.#record.durationMs = Date.now() - this.#start.connection.openedAt
     this.#environment.finish(this.#record)
+    this.#start.onEnd()
   }
 }

@@ -49,8 +49,16 @@ export async function httpsDirect(
   return httpsOver(await plainConnect(harness.gateway.port(gatewayPort)), host, harness.pki.root, options)
 }
 
-/** Closes `below` when done. @throws the handshake's error, which is all an application sees of a refusal */
-async function httpsOver(below: net.Socket, host: string, ca: string, options?: RequestOptions): Promise<TlsAnswer> {
+/**
+ * One request over the application's TLS on a connection to whatever carries it; `below` is closed when done.
+ * @throws the handshake's error, which is all an application sees of a refusal
+ */
+export async function httpsOver(
+  below: net.Socket,
+  host: string,
+  ca: string,
+  options?: RequestOptions,
+): Promise<TlsAnswer> {
   const socket = tls.connect({ socket: below, servername: host, ca, ALPNProtocols: ['http/1.1'] })
   try {
     await once(socket, 'secureConnect')
