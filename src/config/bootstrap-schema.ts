@@ -70,15 +70,18 @@ const meshConfig = z.object({
 })
 
 const BOOTSTRAP_SPEC = z.object({
-  resources: z.array(filePath),
+  resources: z.array(filePath).default([]),
   meshConfig: meshConfig.prefault({}),
-  identity: z.object({
-    certificateChain: filePath,
-    privateKey: filePath,
-    trustBundle: filePath,
-    trustBundles: unbuilt,
-    crl: unbuilt,
-  }),
+  // Empty by default (contract §2): a gateway of plaintext servers needs none, any other is told by the credentials loader.
+  identity: z
+    .object({
+      certificateChain: filePath.default(''),
+      privateKey: filePath.default(''),
+      trustBundle: filePath.default(''),
+      trustBundles: unbuilt,
+      crl: unbuilt,
+    })
+    .prefault({}),
   secretsDirectory: filePath.default('/etc/sallyport/secrets'),
   bindAddress: ip.default('0.0.0.0'),
   unauthenticatedPassthrough: z.enum(['deny', 'allow']).default('deny'),

@@ -197,10 +197,17 @@ test('all findings in one run, missing fields named', (t) => {
   assert.deepEqual(findings, [
     'gateway.yaml:1:13 error SP1040 apiVersion is "sallyport.dev/v2" → write apiVersion: sallyport.dev/v1',
     'gateway.yaml:3:1 error SP1033 metadata.namespace is required',
-    'gateway.yaml:4:1 error SP1033 spec.resources is required',
-    'gateway.yaml:4:1 error SP1033 spec.identity is required',
     'gateway.yaml:5:3 error SP1030 unknown key "colour" in spec',
   ])
+})
+
+test('resources and identity are empty by default: a plaintext gateway needs neither', (t) => {
+  const { settings, findings } = read(
+    t,
+    'apiVersion: sallyport.dev/v1\nkind: EgressGateway\nmetadata: {name: a, namespace: b}\nspec: {}\n',
+  )
+  assert.deepEqual(findings, [])
+  assert.deepEqual(settings?.identity, { certificateChain: '', privateKey: '', trustBundle: '' })
 })
 
 test('one document, not two, not none', (t) => {

@@ -86,17 +86,13 @@ function repaired(
     if (Array.isArray(parent)) parent.length = Math.min(parent.length, Number(last))
     else Reflect.deleteProperty(parent, last)
   }
-  const spec = (copy['spec'] ?? {}) as { readonly resources?: unknown[]; readonly identity?: object }
+  const spec = (copy['spec'] ?? {}) as object
   return {
     apiVersion: '',
     kind: '',
     ...copy,
     metadata: { name: 'x', namespace: 'istio-system', ...(copy['metadata'] as object | undefined) },
-    spec: {
-      ...spec,
-      resources: spec.resources ?? [],
-      identity: { certificateChain: '.', privateKey: '.', trustBundle: '.', ...spec.identity },
-    },
+    spec,
   }
 }
 
@@ -195,6 +191,7 @@ function settingsOf(
   resolve: (given: string) => string,
 ): Settings {
   const { meshConfig: mesh, identity, dns, http } = spec
+  const unlessEmpty = (given: string) => (given === '' ? '' : resolve(given))
   return {
     name: metadata.name,
     namespace: metadata.namespace,
@@ -204,16 +201,16 @@ function settingsOf(
       trustDomain: mesh.trustDomain,
       trustDomainAliases: mesh.trustDomainAliases,
       outboundTrafficPolicy: mesh.outboundTrafficPolicy.mode,
-      accessLogFile: mesh.accessLogFile === '' ? '' : resolve(mesh.accessLogFile),
+      accessLogFile: unlessEmpty(mesh.accessLogFile),
       accessLogEncoding: mesh.accessLogEncoding,
       accessLogFormat: mesh.accessLogFormat,
       pathNormalization: mesh.pathNormalization.normalization,
       connectTimeoutMs: mesh.connectTimeout,
     },
     identity: {
-      certificateChain: resolve(identity.certificateChain),
-      privateKey: resolve(identity.privateKey),
-      trustBundle: resolve(identity.trustBundle),
+      certificateChain: unlessEmpty(identity.certificateChain),
+      privateKey: unlessEmpty(identity.privateKey),
+      trustBundle: unlessEmpty(identity.trustBundle),
     },
     secretsDirectory: resolve(spec.secretsDirectory),
     bindAddress: spec.bindAddress,

@@ -51,7 +51,7 @@ export function loadConfiguration(file: string, options: LoadOptions = {}): Load
   const usable = diagnostics.every((each) => each.severity !== 'error') ? (model as GatewayModel | null) : null
   const files = new Set([bootstrapFile, ...resourcePaths])
   if (settings !== null) {
-    for (const each of Object.values(settings.identity)) files.add(each)
+    for (const each of Object.values(settings.identity)) if (each !== '') files.add(each)
     files.add(settings.secretsDirectory)
   }
   if (usable !== null) for (const each of credentialPaths(usable)) files.add(each)

@@ -7,13 +7,12 @@ import { plainConnect } from '../../src/testing/mesh-client.ts'
 import type { RawOrigin } from '../../src/testing/origin.ts'
 import { createTestPki, type TestPki } from '../../src/testing/pki.ts'
 import { documents } from './manifests.ts'
-import { sample, stat } from './operator.ts'
+import { askControl, sample, stat } from './operator.ts'
 import { started } from './started.ts'
 import {
   application,
   assertTunnelLine,
   CNN,
-  ended,
   meshTunnel,
   OUTBOUND,
   PASS,
@@ -60,9 +59,9 @@ describe('ways through', () => {
     const harness = await started(t, options(database.port))
     const app = await application(harness, await meshTunnel(harness))
     assert.equal(app.getPeerCertificate().subjectaltname, `DNS:${CNN}`, 'the site’s own certificate, end to end')
+    assert.equal(await sample(harness, 'sallyport_open_tunnels'), 1)
     const seen = watch(app)
     app.end('question')
-    assert.equal(await sample(harness, 'sallyport_open_tunnels'), 1)
     await seen.closed
     assert.equal(seen.text, 'answer')
     assert.equal((await site.connection(0)).text, 'question')
@@ -150,7 +149,6 @@ describe('ways through', () => {
     const seen = watch(app)
     app.end('question')
     await seen.closed
-    await ended(below).catch(() => undefined)
     const [line] = await harness.lines(1)
     assertTunnelLine(line, {
       bytes_received: await stat(harness, `cluster.${CNN_CLUSTER}.upstream_cx_tx_bytes_total`),
@@ -175,7 +173,7 @@ describe('ways through', () => {
       upstream_host: `127.0.0.1:${database.port}`,
       upstream_cluster: DB_CLUSTER,
     })
-    const { body } = await (await import('./operator.ts')).askControl(harness, 'metrics', '/stats/prometheus')
+    const { body } = await askControl(harness, 'metrics', '/stats/prometheus')
     const value = (name: string) =>
       body.split('\n').find((each) => each.startsWith(`${name}{`) && each.includes('destination_service="db.example"'))
     for (const [name, count] of [

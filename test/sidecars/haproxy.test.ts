@@ -1,12 +1,15 @@
-/** HAProxy as the sidecar: requests over HTTP/1.1 and HTTP/2, connections as TCP, all in mTLS with Istio's SNI and ALPN. */
+/**
+ * HAProxy as the sidecar: requests over HTTP/1.1 and HTTP/2, connections as TCP, all in mTLS with Istio's SNI and ALPN. The
+ * name it verifies is the SNI it sends (`verifyhost` is for connections without one), where Istio's sidecars verify the
+ * SPIFFE ID: so the gateway gets a certificate with those names too, as `sallyport certs issue --dns` makes it.
+ */
+import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Harness } from '../../src/testing/harness.ts'
+import { GATEWAY_ID, type Harness } from '../../src/testing/harness.ts'
 import { freePort } from '../integration/operator.ts'
 import { outboundSni } from '../scenarios/application-tls.ts'
 import { missing, type Scratch, scratch, startServer, type WorkloadFiles, workloadFiles } from './program.ts'
 import { type SidecarPorts, type Sidecars, WORKLOADS, walkThrough000 } from './walk-through-000.ts'
-
-const GATEWAY_NAME = 'istio-egressgateway.istio-system.svc.cluster.local'
 
 const skip = missing('haproxy', ['-v'])
 
@@ -16,6 +19,9 @@ for (const [protocol, alpn] of [
 ] as const)
   test(`walk-through 000 behind HAProxy, ${protocol} to the gateway`, { skip }, async (t) => {
     const start = async (harness: Harness): Promise<Sidecars> => {
+      const svid = await harness.pki.svid(GATEWAY_ID, { dns: [outboundSni(80), outboundSni(444)] })
+      svid.writeTo(harness.paths.identity)
+      assert.deepEqual((await harness.change({})).errors, [])
       const files = scratch(t)
       const ready = await freePort()
       const config = [HEAD, `listen ready\n  bind 127.0.0.1:${ready}\n  http-request return status 200\n`]
@@ -62,5 +68,5 @@ listen ${name}-https
 }
 
 function tls({ both, ca }: WorkloadFiles, sni: string): string {
-  return `ssl crt ${both} ca-file ${ca} verify required verifyhost ${GATEWAY_NAME} sni str(${sni})`
+  return `ssl crt ${both} ca-file ${ca} verify required sni str(${sni})`
 }
