@@ -2,7 +2,9 @@
  * Two-way copy between two streams: back-pressure and half-close both ways, one idle limit, one age limit, byte counts.
  * Both streams must keep half-open (`allowHalfOpen`) and have error listeners; this owns their end.
  */
+import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { TLSSocket } from 'node:tls'
 
 /** Why a copy ended. `down` is the caller's side, `up` the outside. */
 export type SpliceEnd = 'finished' | 'down-failed' | 'up-failed' | 'idle' | 'max-duration' | 'closed'
@@ -49,8 +51,10 @@ export class Splice {
   /** Ends both sides now. The first reason given is the one reported. */
   end(why: SpliceEnd): void {
     if (this.#why === 'finished') this.#why = why
-    this.#down.destroy()
-    this.#up.destroy()
+    if (why === 'up-failed') abort(this.#down)
+    else this.#down.destroy()
+    if (why === 'down-failed') abort(this.#up)
+    else this.#up.destroy()
   }
 
   #copy(from: Duplex, to: Duplex, count: (bytes: number) => void): void {
@@ -86,4 +90,13 @@ export class Splice {
       else this.#watchIdle(idleMs)
     }, idleMs)
   }
+}
+
+/**
+ * What was cut on one side must not look like a clean end on the other: RST is passed on as RST, as Envoy does since 1.28.
+ * TLS tells by the close_notify that is missing.
+ */
+function abort(side: Duplex): void {
+  if (side instanceof Socket && !(side instanceof TLSSocket) && !side.destroyed) side.resetAndDestroy()
+  else side.destroy()
 }

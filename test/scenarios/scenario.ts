@@ -130,12 +130,31 @@ export async function explained(
   identity: string | null,
   method: string,
   url: string,
-): Promise<{ readonly code: number; readonly result: Explanation }> {
+): Promise<Explained> {
+  return explainedOn(harness, 80, identity, [method, url])
+}
+
+/** The same of a tunnel: `tls://HOST` on a Gateway port. */
+export async function explainedTunnel(
+  harness: Harness,
+  identity: string | null,
+  gatewayPort: number,
+  url: string,
+): Promise<Explained> {
+  return explainedOn(harness, gatewayPort, identity, [url])
+}
+
+export type Explained = { readonly code: number; readonly result: Explanation }
+
+async function explainedOn(
+  harness: Harness,
+  gatewayPort: number,
+  identity: string | null,
+  what: readonly string[],
+): Promise<Explained> {
   let text = ''
   const from = identity === null ? [] : ['--from', `spiffe://cluster.local/ns/${identity.replace('/', '/sa/')}`]
-  const code = await explain(['-f', harness.configFile, '-o', 'json', ...from, '--port', '80', method, url], {
-    stdout: { write: (part) => (text += part) },
-    stderr: process.stderr,
-  })
+  const args = ['-f', harness.configFile, '-o', 'json', ...from, '--port', `${gatewayPort}`, ...what]
+  const code = await explain(args, { stdout: { write: (part) => (text += part) }, stderr: process.stderr })
   return { code, result: JSON.parse(text) as Explanation }
 }

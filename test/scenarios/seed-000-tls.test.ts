@@ -8,7 +8,16 @@ import { eventually } from '../../src/testing/eventually.ts'
 import type { Harness } from '../../src/testing/harness.ts'
 import { createTestPki, type TestPki } from '../../src/testing/pki.ts'
 import { httpsDirect, httpsInMesh, outboundSni } from './application-tls.ts'
-import { callAs, endWith, fields, type Outside, scenarioFile, startOutside, startScenario } from './scenario.ts'
+import {
+  callAs,
+  endWith,
+  explainedTunnel,
+  fields,
+  type Outside,
+  scenarioFile,
+  startOutside,
+  startScenario,
+} from './scenario.ts'
 
 const SLEEP = 'mytest/sleep-a'
 const NGINX = 'default/nginx'
@@ -57,7 +66,7 @@ test('000: TLS in mTLS on port 444 for the listed workload only, and nothing onc
         ...['spiffe://cluster.local/ns/mytest/sa/sleep-a', 'none', null],
       ],
     )
-    for (const key of ['bytes_received', 'bytes_sent']) assert.ok(Number(line?.[key]) > 500, `${key}: ${line?.[key]}`)
+    for (const key of ['bytes_received', 'bytes_sent']) assert.ok(Number(line?.[key]) > 500, key)
   })
 
   await t.test('the sidecar may name the host outside too; another name is refused', async () => {
@@ -77,6 +86,14 @@ test('000: TLS in mTLS on port 444 for the listed workload only, and nothing onc
   await t.test('nginx, and a host that is not listed: cut, UH, BlackHoleCluster', async () => {
     await assert.rejects(httpsInMesh(harness, NGINX, 'www.httpbin.org', { gatewayPort: 444 }), CUT)
     await assert.rejects(httpsInMesh(harness, SLEEP, 'example.org', { gatewayPort: 444 }), CUT)
+    for (const [from, host, reason] of [
+      [SLEEP, 'www.httpbin.org', null],
+      [NGINX, 'www.httpbin.org', 'caller_not_listed'],
+      [SLEEP, 'example.org', 'not_registered'],
+    ] as const) {
+      const { code, result } = await explainedTunnel(harness, from, 444, `tls://${host}`)
+      assert.deepEqual([code, result.reason], [reason === null ? 0 : 1, reason], `explain: ${from} ${host}`)
+    }
     const lines = (await harness.lines(8)).slice(6)
     assert.deepEqual(
       lines.map((line) => fields(line, REFUSED)),
@@ -96,6 +113,7 @@ test('000: TLS in mTLS on port 444 for the listed workload only, and nothing onc
     assert.ok((await harness.change({ [POLICY]: null })).ok)
     await assert.rejects(httpsInMesh(harness, SLEEP, 'www.httpbin.org', { gatewayPort: 444 }), CUT)
     assert.equal((await callAs(harness, SLEEP, 'www.httpbin.org')).status, 502)
+    assert.equal((await explainedTunnel(harness, SLEEP, 444, 'tls://www.httpbin.org')).result.reason, 'not_registered')
     const line = (await harness.lines(10))[9]
     assert.deepEqual(fields(line, REFUSED), [0, 'UH', 'BlackHoleCluster', null, 0, 'not_registered'])
   })

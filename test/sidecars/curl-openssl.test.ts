@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { type TestContext, test } from 'node:test'
-import type { Harness } from '../../src/testing/harness.ts'
 import { createTestPki } from '../../src/testing/pki.ts'
 import { stat } from '../integration/operator.ts'
 import { outboundSni } from '../scenarios/application-tls.ts'

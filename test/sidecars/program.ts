@@ -40,14 +40,14 @@ export type WorkloadFiles = {
 }
 
 /** The SVID of a workload (`NS/SA`) as files. */
-export async function workloadFiles({ write }: Scratch, { pki }: Harness, identity: string): Promise<WorkloadFiles> {
+export async function workloadFiles(files: Scratch, { pki }: Harness, identity: string): Promise<WorkloadFiles> {
   const { cert, key, ca } = await pki.svid(identity)
   const name = identity.replace('/', '-')
   return {
-    cert: write(`${name}.crt`, cert),
-    key: write(`${name}.key`, key),
-    both: write(`${name}.pem`, `${cert}\n${key}`),
-    ca: write('ca.pem', ca),
+    cert: files.write(`${name}.crt`, cert),
+    key: files.write(`${name}.key`, key),
+    both: files.write(`${name}.pem`, `${cert}\n${key}`),
+    ca: files.write('ca.pem', ca),
   }
 }
 
