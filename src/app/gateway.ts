@@ -1,6 +1,7 @@
 /**
  * Composition root: one running gateway. Start, reload (all or nothing), drain, end. Everything it opens it closes.
  */
+import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { type ConfigurationWatcher, watchConfiguration } from '../config/watch.ts'
 import { createHttpProxyForwarder } from '../forward/http-proxy.ts'
@@ -114,6 +115,7 @@ export class Gateway {
     this.#environment = {
       active: () => this.#active,
       forwarder: createHttpProxyForwarder(),
+      instance: `sallyport-${randomBytes(4).toString('hex')}`,
       connections: this.#connections,
       tunnels: this.#tunnels,
       finish: (record) => this.#finish(record),

@@ -47,7 +47,7 @@ export function explainRequest(model: GatewayModel, question: Question): Explana
   if ('refuse' in peer) return refusedEarly(peer.refuse, server, peer.why)
   const downstream = asDownstream(question)
   const sni = server.tls?.mode === 'SIMPLE' ? question.sni : null
-  const normal = normaliseRequest(downstream, server.tls === null ? 'http' : 'https', model.settings, sni)
+  const normal = normaliseRequest(downstream, server.tls === null ? 'http' : 'https', model.settings, sni, null)
   if ('kind' in normal) {
     const row: RefusalRow = REFUSALS[normal.kind]
     return {
@@ -162,7 +162,7 @@ function asDownstream(question: Question): Downstream {
 }
 
 /** What does not decide whether a rewritten path may be sent. */
-const NO_FACTS = { external: true, propagateTrace: true, requestId: '', xForwardedFor: '' }
+const NO_FACTS = { external: true, propagateTrace: true, requestId: '', xForwardedFor: '', via: null }
 
 /**
  * The class of an address when nothing may be dialled. STATIC addresses are judged (contract §1), and an address that

@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import {
   connectionNominations,
   fieldsAreCarriable,
+  hasPassedThrough,
   isHopByHop,
   isMeshHeader,
   outgoingHeaders,
@@ -19,6 +20,7 @@ const rules = {
   requestId: 'id',
   xForwardedFor: '10.0.0.1',
   scheme: 'https',
+  via: null,
 } as const
 
 test('nothing of the mesh and nothing hop-by-hop leaves; the rest keeps order and repetition', () => {
@@ -119,4 +121,18 @@ test('property: cleaning is idempotent and nothing forbidden survives in any cas
       assert.deepEqual(returnedHeaders(back), back)
     }),
   )
+})
+
+test('via: our own name is recognised among others, and added only where asked', () => {
+  const name = 'sallyport-0123abcd'
+  assert.equal(hasPassedThrough(['via', `1.0 fred, 1.1 ${name}`], name), true)
+  assert.equal(hasPassedThrough(['via', `1.1 not-${name}`, 'x', `1.1 ${name}`], name), false)
+  assert.deepEqual(outgoingHeaders(['via', '1.0 fred'], { ...rules, via: name }).slice(2), [
+    'via',
+    '1.0 fred',
+    'x-request-id',
+    'id',
+    'via',
+    `1.1 ${name}`,
+  ])
 })

@@ -109,6 +109,18 @@ export type OutgoingRules = {
   /** For mesh-internal destinations only. */
   readonly xForwardedFor: string
   readonly scheme: 'http' | 'https'
+  /** Our name in `via`, so that a request that comes back is known; null: the destination cannot lead back. */
+  readonly via: string | null
+}
+
+/** True when a `via` field says that the request has passed through `name` before (RFC 9110 §7.6.3). */
+export function hasPassedThrough(headers: HeaderList, name: string): boolean {
+  for (let i = 0; i < headers.length; i += 2) {
+    if (headers[i] !== 'via') continue
+    for (const hop of (headers[i + 1] as string).split(','))
+      if (hop.trim().split(/\s+/)[1]?.toLowerCase() === name) return true
+  }
+  return false
 }
 
 /** Builds the request fields that go out: `host` first, nothing hop-by-hop, nothing of the mesh to the outside. */
@@ -138,6 +150,7 @@ export function outgoingHeaders(headers: HeaderList, rules: OutgoingRules): stri
     out.push(name, value)
   }
   out.push('x-request-id', rules.requestId)
+  if (rules.via !== null) out.push('via', `1.1 ${rules.via}`)
   if (!rules.external) out.push('x-forwarded-for', rules.xForwardedFor, 'x-forwarded-proto', rules.scheme)
   return out
 }

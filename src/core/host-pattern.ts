@@ -42,3 +42,11 @@ function rank(pattern: string): number {
   if (pattern === '*') return 2
   return pattern.startsWith('*.') ? 1 : 0
 }
+
+/** Names that only mean something inside a cluster or network: never looked up on a caller's word (threats 42). */
+const INSIDE = ['svc', 'cluster.local', 'local', 'localhost', 'localdomain', 'internal', 'home.arpa'] as const
+
+/** True for a name of one label, or under a suffix that belongs to a cluster or private network. `host`: canonical. */
+export function isInsideName(host: string): boolean {
+  return !host.includes('.') || INSIDE.some((suffix) => host === suffix || host.endsWith(`.${suffix}`))
+}

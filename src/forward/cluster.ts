@@ -5,7 +5,7 @@
 import { isIP } from 'node:net'
 import type { SecureContext } from 'node:tls'
 import { canonicalHost } from '../core/authority.ts'
-import { hostCovers } from '../core/host-pattern.ts'
+import { hostCovers, isInsideName } from '../core/host-pattern.ts'
 import type { ClusterStats } from '../core/stats.ts'
 import type { ClusterModel } from '../model/cluster.ts'
 import type { AddressGuard } from './address-guard.ts'
@@ -133,6 +133,13 @@ export class UpstreamCluster {
     if (!hostCovers(this.model.host, requestedHost)) return NO_HEALTHY_UPSTREAM
     if (isIP(requestedHost) === 0 && canonicalHost(requestedHost)?.host !== requestedHost)
       return addressDenied('non_canonical')
+    // A wildcard (or ALLOW_ANY) opens the outside; a name of the inside has to be meant: the entry's own suffix says so.
+    if (
+      isIP(requestedHost) === 0 &&
+      isInsideName(requestedHost) &&
+      !isInsideName(this.model.host.replace(/^\*\.?/, 'x.'))
+    )
+      return addressDenied('inside_name')
     const set = this.#createSet(requestedHost, portOverride)
     if (this.#requested.size >= MAX_REQUESTED) {
       const oldest = this.#requested.keys().next()

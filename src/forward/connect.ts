@@ -1,6 +1,6 @@
 /**
- * A verified connection to one of a cluster's judged addresses, for tunnels: happy eyeballs (RFC 8305) over addresses
- * that the guard has passed, never over anything else.
+ * A verified connection to one of a cluster's judged addresses: happy eyeballs (RFC 8305) over addresses that the guard
+ * has passed, never over anything else. For tunnels, and for requests that find no idle connection.
  */
 import type { UpstreamCluster } from './cluster.ts'
 import { UpstreamEndpoint } from './endpoints.ts'
@@ -16,20 +16,25 @@ export type ConnectHandlers = {
   /** The connection is the caller's now; `endpoint.active` counts it until `released` is called. */
   readonly onConnected: (connection: PooledConnection, endpoint: UpstreamEndpoint, released: () => void) => void
   readonly onFailed: (failure: UpstreamFailure) => void
+  /** One address could not be connected to; others may follow. */
+  readonly onAttemptFailed?: (endpoint: UpstreamEndpoint) => void
 }
 
 /**
  * Exactly one handler is called, later, unless cancelled. `requestedHost`: what a dynamic cluster resolves.
  * Counts `upstream_cx_*`; the cluster's request counters are not touched: a tunnel has no requests.
+ * `first`: an endpoint that was picked already.
  */
-export function connectTunnel(
+export function connectUpstream(
   cluster: UpstreamCluster,
   requestedHost: string,
   portOverride: number | null,
   handlers: ConnectHandlers,
+  first: UpstreamEndpoint | null = null,
 ): { cancel(): void } {
   const race = new Race(cluster, requestedHost, portOverride, handlers)
-  process.nextTick(() => race.next())
+  if (first === null) process.nextTick(() => race.next())
+  else race.begin(first)
   return race
 }
 
@@ -51,6 +56,10 @@ class Race {
     this.#host = host
     this.#port = port
     this.#handlers = handlers
+  }
+
+  begin(first: UpstreamEndpoint): void {
+    this.#use(first)
   }
 
   next(): void {
@@ -116,6 +125,7 @@ class Race {
     endpoint.active--
     if (this.#done) return
     this.#lastFailure = failure
+    this.#handlers.onAttemptFailed?.(endpoint)
     this.next()
     this.#giveUpIfIdle()
   }

@@ -7,6 +7,7 @@ import type { Readable } from 'node:stream'
 import { headerValues } from '../core/attributes.ts'
 import { REFUSALS } from '../core/refusal.ts'
 import type { ResponseLimits, UpstreamCluster } from './cluster.ts'
+import { connectUpstream } from './connect.ts'
 import { UpstreamEndpoint } from './endpoints.ts'
 import type { ForwardHandle, ForwardHandlers, OutgoingRequest, UpstreamFailure, UpstreamResponse } from './forwarder.ts'
 import type { PooledConnection } from './pool.ts'
@@ -28,9 +29,6 @@ export type Carrier = (
   events: CarryEvents,
 ) => { abort(): void }
 
-/** Addresses tried before giving up when they cannot be connected to: as many attempts as Istio's default retry policy makes. */
-const MAX_ATTEMPTS = 3
-
 /** RFC 9110 §9.2.2; a proxy must not repeat others on its own (RFC 9112 §9.3.1), even when it could. */
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE'])
 
@@ -40,10 +38,10 @@ export class Delivery implements ForwardHandle {
   readonly #request: OutgoingRequest
   readonly #handlers: ForwardHandlers
   readonly #tried: UpstreamEndpoint[] = []
-  #lastFailure: UpstreamFailure | null = null
   #dialling: { cancel(): void } | null = null
   #attempt: { abort(): void } | null = null
-  #endpoint: UpstreamEndpoint | null = null
+  /** Takes this request off its endpoint's count. */
+  #release: (() => void) | null = null
   #repeated = false
   /** A response or a failure has been reported. */
   #settled = false
@@ -90,41 +88,41 @@ export class Delivery implements ForwardHandle {
   #use(picked: UpstreamEndpoint | UpstreamFailure, fresh: boolean): void {
     if (this.#aborted) return
     if (!(picked instanceof UpstreamEndpoint)) {
-      this.#fail(this.#lastFailure ?? picked)
+      this.#fail(picked)
       return
     }
-    picked.active++
-    this.#endpoint = picked
-    const { pool } = picked
-    const idle = fresh ? null : pool.takeIdle()
+    const idle = fresh ? null : picked.pool.takeIdle()
     if (idle !== null) {
+      picked.active++
+      this.#release = () => {
+        picked.active--
+      }
       this.#carry(picked, idle)
       return
     }
-    this.#dialling = pool.dial({
-      onReady: (connection) => {
-        this.#dialling = null
-        this.#carry(picked, connection)
+    const { requestedHost, portOverride } = this.#request
+    // Not a byte has been sent, so another address may be tried for every request.
+    this.#dialling = connectUpstream(
+      this.#cluster,
+      requestedHost,
+      portOverride,
+      {
+        onAttemptFailed: (endpoint) => {
+          this.#cluster.stats.upstream_rq_pending_failure_eject++
+          this.#tried.push(endpoint)
+        },
+        onConnected: (connection, endpoint, released) => {
+          this.#dialling = null
+          this.#release = released
+          this.#carry(endpoint, connection)
+        },
+        onFailed: (failure) => {
+          this.#dialling = null
+          this.#fail(failure)
+        },
       },
-      onFailed: ({ failure }) => {
-        this.#dialling = null
-        this.#letGo()
-        this.#unreachable(picked, failure)
-      },
-    })
-  }
-
-  /** Not a byte has been sent, so another address may be tried for every request. */
-  #unreachable(endpoint: UpstreamEndpoint, failure: UpstreamFailure): void {
-    this.#cluster.stats.upstream_rq_pending_failure_eject++
-    this.#tried.push(endpoint)
-    this.#lastFailure = failure
-    // One timeout is enough waiting; a caller has its own patience.
-    if (this.#tried.length >= MAX_ATTEMPTS || failure.kind === 'connect_timeout') {
-      this.#fail(failure)
-      return
-    }
-    this.#next(false)
+      picked,
+    )
   }
 
   #carry(endpoint: UpstreamEndpoint, connection: PooledConnection): void {
@@ -170,8 +168,8 @@ export class Delivery implements ForwardHandle {
   }
 
   #letGo(): void {
-    if (this.#endpoint !== null) this.#endpoint.active--
-    this.#endpoint = null
+    this.#release?.()
+    this.#release = null
   }
 
   #fail(failure: UpstreamFailure): void {

@@ -16,6 +16,8 @@ export type Environment = {
   /** The active snapshot. A request reads it once and keeps it. */
   readonly active: () => Snapshot
   readonly forwarder: Forwarder
+  /** What this process calls itself in `via`: its own, so that only a real loop is taken for one. Lower case. */
+  readonly instance: string
   readonly connections: Connections
   readonly tunnels: Tunnels
   /** Access log and metrics; called exactly once per record. */

@@ -69,6 +69,7 @@ export class Exchange implements DownstreamEvents {
       tls === null ? 'http' : 'https',
       this.#snapshot.settings,
       compared,
+      this.#environment.instance,
     )
     if ('kind' in normal) return this.#refuse(normal)
     const attributes = this.#attributes(normal)
@@ -147,6 +148,7 @@ export class Exchange implements DownstreamEvents {
       propagateTrace: this.#snapshot.settings.tracing.propagate,
       requestId: this.#record.requestId as string,
       xForwardedFor: this.#record.xForwardedFor as string,
+      via: this.#snapshot.inside.has(cluster.model.name) ? this.#environment.instance : null,
     })
     if (parts === null) return this.#refuse({ kind: 'bad_path' })
     if (parts.rewritten) this.#record.originalPath = this.#record.path

@@ -4,7 +4,7 @@
  */
 import type { HeaderList, HttpAttributes } from '../core/attributes.ts'
 import { parseAuthority } from '../core/authority.ts'
-import { connectionNominations, fieldsAreCarriable } from '../core/headers.ts'
+import { connectionNominations, fieldsAreCarriable, hasPassedThrough } from '../core/headers.ts'
 import type { Refusal } from '../core/refusal.ts'
 import { normalizeTarget, splitAbsoluteForm } from '../core/request-target.ts'
 import type { Settings } from '../model/settings.ts'
@@ -15,12 +15,16 @@ export type Normalised = { readonly http: HttpAttributes; readonly nominated: Re
 /** RFC 9110 §9.1: method names are tokens; every registered one is upper-case letters and hyphens. */
 const METHOD = /^[A-Z]+(?:-[A-Z]+)*$/
 
-/** @param sni of the connection, compared with Host on SIMPLE servers only (contract §4, Names); null: not to be compared */
+/**
+ * @param sni of the connection, compared with Host on SIMPLE servers only (contract §4, Names); null: not to be compared
+ * @param instance what this process calls itself in `via`; null: loops are not looked for
+ */
 export function normaliseRequest(
   downstream: Downstream,
   scheme: 'http' | 'https',
   settings: Settings,
   sni: string | null,
+  instance: string | null,
 ): Normalised | Refusal {
   if (downstream.protocol === 'HTTP/1.0') return { kind: 'http10' }
   const { method, headers } = downstream
@@ -35,6 +39,8 @@ export function normaliseRequest(
   if (downstream.expectsOther) return { kind: 'expectation_failed' }
   const nominated = connectionNominations(headers)
   if (nominated === null) return { kind: 'bad_headers', details: 'connection_header_rejected' }
+  if (instance !== null && hasPassedThrough(headers, instance))
+    return { kind: 'address_denied', details: 'address_denied{loop}' }
   if (nominated.has('upgrade') && headers.includes('upgrade')) return { kind: 'upgrade_refused' }
   return readTarget(downstream, scheme, settings, sni, nominated)
 }

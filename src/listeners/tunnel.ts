@@ -7,7 +7,7 @@ import type { Attributes, Connection } from '../core/attributes.ts'
 import type { Reason } from '../core/reasons.ts'
 import { REFUSALS } from '../core/refusal.ts'
 import type { ListenerStats } from '../core/stats.ts'
-import { connectTunnel } from '../forward/connect.ts'
+import { connectUpstream } from '../forward/connect.ts'
 import type { UpstreamFailure } from '../forward/forwarder.ts'
 import type { PooledConnection } from '../forward/pool.ts'
 import { Splice, type SpliceEnd } from '../forward/splice.ts'
@@ -80,7 +80,7 @@ class Tunnel implements OpenTunnel {
     }
     const host = this.#start.sni ?? cluster.model.host
     socket.once('close', () => this.#gone())
-    this.#connecting = connectTunnel(cluster, host, judgement.passthrough ? 443 : null, {
+    this.#connecting = connectUpstream(cluster, host, judgement.passthrough ? 443 : null, {
       onConnected: (connection, endpoint, released) => {
         this.#connecting = null
         this.#record.upstreamHost = endpoint.text

@@ -43,6 +43,8 @@ export type OutgoingFacts = {
   readonly propagateTrace: boolean
   readonly requestId: string
   readonly xForwardedFor: string
+  /** See OutgoingRules.via. */
+  readonly via: string | null
 }
 
 export type OutgoingParts = {

@@ -2,9 +2,11 @@
  * GatewayModel → Snapshot: everything a connection or request needs, compiled once, immutable, swapped by one
  * assignment. Compiling may throw (bad credential, bad log format); then the last good snapshot stays.
  */
+import { classifyAddress } from '../core/address-class.ts'
 import type { ClusterSet } from '../forward/clusters.ts'
 import type { Credentials, TlsMaterial } from '../identity/credentials.ts'
 import { compilePeerRules, type PeerRules } from '../identity/peer.ts'
+import type { ClusterModel } from '../model/cluster.ts'
 import type { GatewayModel } from '../model/gateway.ts'
 import type { ListenerModel, ServerModel } from '../model/listener.ts'
 import type { Settings } from '../model/settings.ts'
@@ -13,7 +15,7 @@ import { compileAuthorizer } from '../policy/authorizer.ts'
 import { type HostIndex, indexHosts } from '../routing/host-index.ts'
 import { compileRouteTable, type RouteTable } from '../routing/table.ts'
 import { compileTunnelTable, type TunnelTable } from '../routing/tunnel-table.ts'
-import type { Judge } from './judge.ts'
+import { type Judge, PASSTHROUGH } from './judge.ts'
 
 export type ServerPlan = {
   readonly model: ServerModel
@@ -48,6 +50,8 @@ export type Snapshot = {
   /** Names of the gateway itself, which an outer SNI may be (contract §4, Names). */
   readonly ownNames: ReadonlySet<string>
   readonly clusters: ClusterSet
+  /** Clusters that may lead to an address of the inside, and so back to a gateway: their requests carry `via`. */
+  readonly inside: ReadonlySet<string>
   readonly credentials: Credentials
   /** One line (with newline) per record; null: the access log is off. */
   readonly accessLog: ((record: ExchangeRecord) => string) | null
@@ -81,6 +85,7 @@ export function compileSnapshot(model: GatewayModel, parts: SnapshotParts): Snap
     settings: model.settings,
     listeners,
     judge: createJudge(model),
+    inside: insideClusters(model),
     ownNames: namesOf(model.settings, parts.credentials),
   }
 }
@@ -108,6 +113,15 @@ export function createJudge(model: GatewayModel): Judge {
     },
     allowAny: model.settings.mesh.outboundTrafficPolicy === 'ALLOW_ANY',
   }
+}
+
+/** By configuration alone: STATIC addresses that are not public, and everything once `addressGuard.allow` opens the inside. */
+function insideClusters(model: GatewayModel): ReadonlySet<string> {
+  const open = model.settings.addressGuard.allow.length > 0
+  const leadsInside = ({ discovery, endpoints }: ClusterModel) =>
+    discovery === 'static' ? endpoints.some(({ address }) => classifyAddress(address)?.class !== 'public') : open
+  const names = model.clusters.filter(leadsInside).map(({ name }) => name)
+  return new Set(open ? [...names, PASSTHROUGH] : names)
 }
 
 type Tables = { readonly routes: ReadonlyMap<string, RouteTable>; readonly tunnels: ReadonlyMap<string, TunnelTable> }

@@ -6,7 +6,7 @@ import tls from 'node:tls'
 import type { Harness, LogLine } from '../../src/testing/harness.ts'
 import { meshConnect, plainConnect } from '../../src/testing/mesh-client.ts'
 import { type RawOrigin, type RawOriginOptions, RecordedConnection, startRawOrigin } from '../../src/testing/origin.ts'
-import type { TestPki } from '../../src/testing/pki.ts'
+import type { TestCertificate, TestPki } from '../../src/testing/pki.ts'
 import { gateway, ISTIO_MUTUAL, type Manifest, serviceEntry, to, virtualService } from './manifests.ts'
 
 export const CNN = 'edition.cnn.com'
@@ -79,6 +79,17 @@ export async function startDatabase(
   })
 }
 
+/** One certificate for all connections of a caller. */
+const svids = new WeakMap<TestPki, Map<string, Promise<TestCertificate>>>()
+
+async function svidOf(pki: TestPki, identity: string): Promise<TestCertificate> {
+  const known = svids.get(pki) ?? new Map<string, Promise<TestCertificate>>()
+  svids.set(pki, known)
+  const svid = known.get(identity) ?? pki.svid(identity)
+  known.set(identity, svid)
+  return svid
+}
+
 /** A sidecar's mTLS connection; half-open until told otherwise. */
 export async function meshTunnel(
   harness: Harness,
@@ -86,7 +97,7 @@ export async function meshTunnel(
 ): Promise<tls.TLSSocket> {
   const socket = await meshConnect({
     port: harness.gateway.port(options.port ?? MESH),
-    svid: await harness.pki.svid(options.identity ?? SLEEP),
+    svid: await svidOf(harness.pki, options.identity ?? SLEEP),
     ca: harness.pki.root,
     servername: options.servername ?? OUTBOUND,
     alpn: TCP_ALPN,
