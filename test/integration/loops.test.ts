@@ -19,10 +19,10 @@ test('two gateways that name each other as the site: one turn, then 403', async 
   socket.destroy()
   assert.equal(answer.status, 403)
   const lines = await first.lines(2)
-  assert.deepEqual(lines.map((line) => [line['response_code'], line['response_code_details'], line['reason']]).sort(), [
-    [403, 'address_denied{loop}', 'address_denied'],
-    [403, 'via_upstream', null],
-  ])
+  const seen = lines.map(
+    (line) => `${String(line['response_code'])} ${String(line['response_code_details'])} ${String(line['reason'])}`,
+  )
+  assert.deepEqual(new Set(seen), new Set(['403 address_denied{loop} address_denied', '403 via_upstream null']))
   await second.stop(1)
   await first.stop(2)
 })

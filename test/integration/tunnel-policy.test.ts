@@ -113,7 +113,7 @@ test('which tunnels a policy closes', async (t) => {
       assert.equal(line?.['reason'], open ? null : 'rbac_denied', caller)
       if (open) continue
       assert.deepEqual([line?.['upstream_host'], line?.['authz_decision'], line?.['bytes_sent']], [null, 'deny', 0])
-      const id = line?.['authz_policy'] ?? 'none'
+      const id = typeof line?.['authz_policy'] === 'string' ? line['authz_policy'] : 'none'
       const details = `rbac_access_denied_matched_policy[${id}]`
       assert.equal(line?.['connection_termination_details'], details)
     }

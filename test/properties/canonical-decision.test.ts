@@ -15,7 +15,10 @@ const spelt = (canonical: string) =>
   fc
     .tuple(fc.array(fc.boolean(), { minLength: canonical.length, maxLength: canonical.length }), fc.boolean())
     .map(([upper, dot]) => {
-      const text = [...canonical].map((char, index) => (upper[index] === true ? char.toUpperCase() : char)).join('')
+      const text = canonical
+        .split('')
+        .map((char, index) => (upper[index] === true ? char.toUpperCase() : char))
+        .join('')
       return dot && !/^[\d.]+$/.test(canonical) ? `${text}.` : text
     })
 
