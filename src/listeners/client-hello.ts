@@ -10,12 +10,17 @@ export type ClientHello =
       readonly kind: 'found' /** canonical; null: none sent */
       readonly sni: string | null
       readonly alpn: readonly string[]
+      /** An encrypted ClientHello is inside: the name that shows is not the name that counts. */
+      readonly ech?: true
     }
   | { readonly kind: 'incomplete' }
   | { readonly kind: 'invalid'; readonly why: string }
 
 const INCOMPLETE: ClientHello = { kind: 'incomplete' }
 const invalid = (why: string): ClientHello => ({ kind: 'invalid', why })
+
+/** RFC 9849, `encrypted_client_hello`; also what browsers send as GREASE, which cannot be told from the real thing. */
+const ENCRYPTED_CLIENT_HELLO = 0xfe0d
 
 /** Bytes a hello may need at most; anything larger is refused (threat 33). */
 export const MAX_CLIENT_HELLO = 65536
@@ -129,6 +134,7 @@ function readBody(body: Buffer): ClientHello {
   let sni: string | null = null
   let alpn: readonly string[] = []
   let seenSni = false
+  let ech = false
   while (extensions.left > 0) {
     const type = extensions.uint(2)
     const data = extensions.vector(2)
@@ -139,13 +145,15 @@ function readBody(body: Buffer): ClientHello {
       const name = readServerName(data)
       if (name === undefined) return invalid('malformed server_name')
       sni = name
+    } else if (type === ENCRYPTED_CLIENT_HELLO) {
+      ech = true
     } else if (type === 16) {
       const list = readAlpn(data)
       if (list === null) return invalid('malformed ALPN')
       alpn = list
     }
   }
-  return { kind: 'found', sni, alpn }
+  return ech ? { kind: 'found', sni, alpn, ech } : { kind: 'found', sni, alpn }
 }
 
 /** Exactly one host_name entry; its canonical form. undefined: refuse. */

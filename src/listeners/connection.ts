@@ -128,7 +128,7 @@ class Accepted {
       )
       return this.#end(hello.sni === null ? 'no_sni' : 'no_server_for_sni', 'NR', 'filter_chain_not_found')
     }
-    if (server.material === null) return this.#tunnel(this.#raw, server, { sni: hello.sni, outer: null })
+    if (server.material === null) return this.#routed(this.#raw, server, hello, null)
     this.#environment.terminator(server).accept(this.#raw, {
       failed: (code) => {
         this.#stats.ssl_connection_error += 1
@@ -179,11 +179,22 @@ class Accepted {
     const { socket, sni } = tls
     if (first.kind === 'broken') return this.#end('protocol_mismatch', 'DPE', first.why, socket)
     if (first.kind === 'hello') {
-      if (server.tunnels !== null) return this.#tunnel(socket, server, { sni: first.hello.sni, outer: { sni } }, tls)
+      if (server.tunnels !== null) return this.#routed(socket, server, first.hello, tls)
       return this.#end('protocol_mismatch', 'DPE', 'TLS inside mTLS on an HTTP server', socket)
     }
     if (server.model.application === 'http') return this.#http(socket, server, tls, first.kind === 'h2')
     this.#tunnel(socket, server, { sni: undefined, outer: { sni } }, tls)
+  }
+
+  /** The application's own TLS, routed by the name it shows: an encrypted one would lead somewhere else than was judged. */
+  #routed(
+    socket: Socket,
+    server: ServerPlan,
+    hello: Extract<ClientHello, { kind: 'found' }>,
+    tls: OuterTls | null,
+  ): void {
+    if (hello.ech === true) return this.#end('protocol_mismatch', 'DPE', 'encrypted_client_hello', socket)
+    this.#tunnel(socket, server, { sni: hello.sni, outer: tls === null ? null : { sni: tls.sni } }, tls)
   }
 
   #tunnel(

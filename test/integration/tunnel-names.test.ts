@@ -76,9 +76,9 @@ const INSIDE: Readonly<Record<string, readonly [Sent, Expected]>> = {
     'site',
   ],
   'much larger than a record': [{ bytes: buildHello({ names: [CNN], extensions: padding(40_000) }) }, 'site'],
-  'ECH: judged by the name that shows': [
+  'ECH: the name that shows is not the one that counts': [
     { bytes: buildHello({ names: [CNN], extensions: [[0xfe0d, Buffer.alloc(200, 1)]] }) },
-    'site',
+    'protocol_mismatch',
   ],
   'too large by its own account': [{ bytes: Buffer.from([0x16, 3, 1, 0, 4, 1, 1, 0, 0]) }, 'protocol_mismatch'],
   'too large by its records': [
