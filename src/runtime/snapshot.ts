@@ -115,12 +115,15 @@ export function createJudge(model: GatewayModel): Judge {
   }
 }
 
-/** By configuration alone: STATIC addresses that are not public, and everything once `addressGuard.allow` opens the inside. */
+/**
+ * By configuration alone: STATIC addresses of a private network, and everything once `addressGuard.allow` opens the
+ * inside. Not loopback: what listens there is this pod's own, and our own listeners are refused as `self`.
+ */
 function insideClusters(model: GatewayModel): ReadonlySet<string> {
   const open = model.settings.addressGuard.allow.length > 0
-  const leadsInside = ({ discovery, endpoints }: ClusterModel) =>
-    discovery === 'static' ? endpoints.some(({ address }) => classifyAddress(address)?.class !== 'public') : open
-  const names = model.clusters.filter(leadsInside).map(({ name }) => name)
+  const leadsInside = ({ endpoints }: ClusterModel) =>
+    endpoints.some(({ address }) => !['public', 'loopback', undefined].includes(classifyAddress(address)?.class))
+  const names = model.clusters.filter((cluster) => open || leadsInside(cluster)).map(({ name }) => name)
   return new Set(open ? [...names, PASSTHROUGH] : names)
 }
 
