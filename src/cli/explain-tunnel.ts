@@ -6,7 +6,7 @@ import type { ServerModel } from '../model/listener.ts'
 import { indexHosts } from '../routing/host-index.ts'
 import { compileTunnelTable } from '../routing/tunnel-table.ts'
 import { judgeTunnel } from '../runtime/judge-tunnel.ts'
-import { createJudge } from '../runtime/snapshot.ts'
+import { createJudge, serviceNames } from '../runtime/snapshot.ts'
 import { describeUpstream, EMPTY, type Explanation, place, proven, readPeer, refusedEarly } from './explain-parts.ts'
 import { UsageError } from './io.ts'
 
@@ -54,13 +54,7 @@ export function explainTunnel(model: GatewayModel, question: TunnelQuestion): Ex
     sni: inner ?? outer,
     http: null,
   }
-  const service = `${name}.${namespace}.svc`
-  const own = new Set([
-    `${service}.cluster.local`,
-    `${service}.${model.settings.mesh.trustDomain}`,
-    service,
-    `${name}.${namespace}`,
-  ])
+  const own = new Set(serviceNames(model.settings))
   const names = { sni: inner, outerSni: outer, isOwnName: (text: string) => own.has(text) }
   const { decision, refusal, host, grant, route, clusterName, passthrough } = judgeTunnel(
     judge,

@@ -129,18 +129,16 @@ function insideClusters(model: GatewayModel): ReadonlySet<string> {
 
 type Tables = { readonly routes: ReadonlyMap<string, RouteTable>; readonly tunnels: ReadonlyMap<string, TunnelTable> }
 
-/** What the mesh calls this gateway: its Service names, and the DNS names in its own certificate. */
-function namesOf(settings: Settings, credentials: Credentials): ReadonlySet<string> {
-  const { name, namespace, mesh } = settings
+/** What the mesh calls this gateway's Service (contract §4, Names). */
+export function serviceNames({ name, namespace, mesh }: Settings): readonly string[] {
   const service = `${name}.${namespace}.svc`
+  return [`${service}.cluster.local`, `${service}.${mesh.trustDomain}`, service, `${name}.${namespace}`]
+}
+
+/** Its Service names, and the DNS names in its own certificate. */
+function namesOf(settings: Settings, credentials: Credentials): ReadonlySet<string> {
   const own = credentials.inventory.filter(({ path }) => path === settings.identity.certificateChain)
-  return new Set([
-    `${service}.cluster.local`,
-    `${service}.${mesh.trustDomain}`,
-    service,
-    `${name}.${namespace}`,
-    ...own.flatMap(({ sans }) => sans),
-  ])
+  return new Set([...serviceNames(settings), ...own.flatMap(({ sans }) => sans)])
 }
 
 function planListener(
