@@ -174,10 +174,11 @@ class Tunnel implements OpenTunnel {
     this.#connecting = null
     const row = REFUSALS[failure.kind]
     this.#record.upstreamTransportFailure = failure.transportFailure
-    this.#refuse(row.reason, row.flag, failure.details ?? row.details)
+    // Envoy's TCP lines have no response code details; the transport's own words stand in their field (behaviour §8.4).
+    this.#refuse(row.reason, row.flag, row.reason === null ? null : (failure.details ?? row.details))
   }
 
-  #refuse(reason: Reason | null, flag: ExchangeRecord['flags'][number] | null, details: string): void {
+  #refuse(reason: Reason | null, flag: ExchangeRecord['flags'][number] | null, details: string | null): void {
     const record = this.#record
     if (flag !== null) record.flags.push(flag)
     record.reason = reason

@@ -16,7 +16,8 @@ import {
 import { firstBytesReader } from '../../src/listeners/first-bytes.ts'
 import { buildHello, serverNames } from '../../src/testing/hello.ts'
 
-const FUZZ_MS = 8_000
+/** Each of two; a minute in all in CI. */
+const FUZZ_MS = process.env['CI'] === 'true' ? 30_000 : 8_000
 const inputs = Number(process.env['FUZZ_INPUTS'] ?? 0)
 const MB = 1 << 20
 
