@@ -169,14 +169,6 @@ class Http1Downstream implements Downstream {
     response.removeHeader('connection')
     response.writeHead(status, STATUS_CODES[status] ?? '', ends ? [...headers, 'connection', 'close'] : headers)
     response.end(body)
-    if (this.body !== null && !this.#request.complete) {
-      const socket = this.#request.socket
-      const timer = setTimeout(() => {
-        if (!this.#request.complete) socket.destroy()
-      }, DELAYED_CLOSE_MS)
-      this.#request.once('close', () => clearTimeout(timer))
-      this.#request.resume()
-    }
   }
 
   start(status: number, headers: string[], close: boolean): Writable {
