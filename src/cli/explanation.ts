@@ -157,6 +157,7 @@ function asDownstream(question: Question): Downstream {
     sendContinue: unused,
     reply: unused,
     start: unused,
+    trailers: () => null,
     reset: unused,
   }
 }

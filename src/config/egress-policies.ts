@@ -194,9 +194,13 @@ function grantFor(
         kind: 'forward',
         destinations: [{ cluster, weight: 1, headers: null }],
         timeoutMs: null,
+        retry: null,
+        mirrors: [],
         rewrite: null,
       },
       headers: null,
+      fault: null,
+      cors: null,
     },
   }
 }

@@ -5,7 +5,7 @@
  * settings, and policies that would need different ones are refused (SP6009) instead of one of them winning.
  */
 import type { SourceRef } from '../core/attributes.ts'
-import type { ClusterModel, UpstreamTlsModel } from '../model/cluster.ts'
+import { type ClusterModel, UNLIMITED_POOL, type UpstreamTlsModel } from '../model/cluster.ts'
 import type { Settings } from '../model/settings.ts'
 import type { DestinationRules, PortPolicy } from './destination-rules.ts'
 import type { EgressTarget } from './egress-targets.ts'
@@ -50,13 +50,19 @@ export function buildCluster(context: Context, host: string, port: number): Clus
 
   return {
     name: clusterName(port, '', host),
+    statName: clusterName(port, '', host),
     host,
     port,
     ...origin.found,
     external,
     tls: tlsFor(context, { host, port, external, entry, targets, policy }),
-    loadBalancer: balancerFor(policy, report),
+    protocol: 'http1',
+    loadBalancer: { kind: balancerFor(policy, report), warmup: null },
     connectTimeoutMs: policy?.policy.connectionPool?.tcp?.connectTimeout ?? settings.mesh.connectTimeoutMs,
+    pool: UNLIMITED_POOL,
+    outlierDetection: null,
+    proxyProtocol: null,
+    tunnel: null,
     source: origin.source,
   }
 }
@@ -74,7 +80,7 @@ function fromTarget({ policy, path, hostIndex, host, dialPort }: EgressTarget): 
     source: policy.at(...path, 'hosts', hostIndex),
     found: {
       discovery: dynamic ? 'dynamic' : 'dns',
-      endpoints: dynamic ? [] : [{ address: host, port: dialPort, weight: 1 }],
+      endpoints: dynamic ? [] : [{ address: host, port: dialPort, weight: 1, locality: '', priority: 0 }],
       dynamicPort: dialPort,
     },
   }
@@ -129,7 +135,7 @@ const BALANCERS = {
   PASSTHROUGH: null,
 } as const
 
-function balancerFor(policy: PortPolicy | null, report: Report): ClusterModel['loadBalancer'] {
+function balancerFor(policy: PortPolicy | null, report: Report): 'LEAST_REQUEST' | 'ROUND_ROBIN' | 'RANDOM' {
   const balancer = BALANCERS[policy?.policy.loadBalancer?.simple ?? 'UNSPECIFIED']
   if (balancer !== null) return balancer
   if (policy !== null)

@@ -22,7 +22,7 @@ export function discover(host: string, entry: ServicePort, report: Report): Disc
   const { service, port } = entry
   const resolution = service.spec.resolution ?? 'NONE'
   const targetPort = port.targetPort || port.number
-  const itself: readonly EndpointModel[] = [{ address: host, port: targetPort, weight: 1 }]
+  const itself: readonly EndpointModel[] = [{ address: host, port: targetPort, weight: 1, locality: '', priority: 0 }]
   const listed = listEndpoints(entry, targetPort, report)
   const found = (discovery: Discovered['discovery'], endpoints: readonly EndpointModel[]): Discovered => ({
     discovery,
@@ -90,6 +90,8 @@ function listEndpoints({ service, port }: ServicePort, targetPort: number, repor
         address: canonicalHost(address),
         port: endpoint.ports?.[port.name] ?? targetPort,
         weight: endpoint.weight || 1,
+        locality: endpoint.locality ?? '',
+        priority: 0,
       })
   }
   return endpoints

@@ -299,7 +299,7 @@ describe('TLS', () => {
 describe('load balancing and time-outs', () => {
   const one = entry('a', { hosts: ['a.com'], ports: [{ ...http, protocol: 'GRPC' }], resolution: 'DNS' })
   test('simple balancers, with LEAST_REQUEST for all others', () => {
-    const rows: [string, ClusterModel['loadBalancer']][] = [
+    const rows: [string, string][] = [
       ['ROUND_ROBIN', 'ROUND_ROBIN'],
       ['RANDOM', 'RANDOM'],
       ['LEAST_REQUEST', 'LEAST_REQUEST'],

@@ -81,7 +81,7 @@ export function buildServices(settings: Settings, resources: readonly Resource[]
   /** Never a name that `clusterFor` returns: a route of requests must not reach the cluster without TLS. */
   const withoutTls = (cluster: ClusterModel): string => {
     const bare = `tunnel|${cluster.port}||${cluster.host}`
-    built.set(bare, { ...cluster, name: bare, tls: null })
+    built.set(bare, { ...cluster, name: bare, statName: cluster.name, tls: null })
     return bare
   }
 

@@ -28,6 +28,7 @@ export function upgradeTls(host: string, subjectAltNames: readonly string[]): Up
     ca: 'system',
     clientCertificate: null,
     insecureSkipVerify: false,
+    crl: null,
   }
 }
 
@@ -67,6 +68,7 @@ export function lowerUpstreamTls(input: UpstreamTlsInput, report: Report): Upstr
       ca: 'mesh',
       clientCertificate: 'mesh',
       insecureSkipVerify,
+      crl: null,
     }
   }
 
@@ -91,7 +93,7 @@ export function lowerUpstreamTls(input: UpstreamTlsInput, report: Report): Upstr
             certificateChain: file('clientCertificate', tls.clientCertificate ?? ''),
             privateKey: file('privateKey', tls.privateKey ?? ''),
           }
-  return { mode, sni, subjectAltNames, ca, clientCertificate, insecureSkipVerify }
+  return { mode, sni, subjectAltNames, ca, clientCertificate, insecureSkipVerify, crl: null }
 }
 
 /** Directory of `credentialName`; null when none is given. The name must stay inside the secrets directory. */

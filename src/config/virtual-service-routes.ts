@@ -61,6 +61,8 @@ function routeOf(rule: HttpRule, matches: readonly MatchModel[], at: At, context
     matches,
     action: actionOf(rule, at, context),
     headers: lowerHeaders(rule.headers),
+    fault: null,
+    cors: null,
   }
 }
 
@@ -111,7 +113,13 @@ function forwardOf(rule: HttpRule, at: At, context: RouteContext): ForwardAction
     rewrite:
       uri === '' && authority === ''
         ? null
-        : { uri: uri === '' ? null : uri, authority: authority === '' ? null : canonicalAuthority(authority) },
+        : {
+            uri: uri === '' ? null : uri,
+            authority: authority === '' ? null : canonicalAuthority(authority),
+            uriRegex: null,
+          },
+    retry: null,
+    mirrors: [],
   }
 }
 
@@ -121,6 +129,7 @@ function redirectOf(redirect: NonNullable<HttpRule['redirect']>): RedirectAction
     kind: 'redirect',
     code: redirectCode === 0 ? 301 : redirectCode,
     uri: uri === '' ? null : uri,
+    replacesPrefix: false,
     authority: authority === '' ? null : canonicalAuthority(authority),
     scheme: scheme === '' ? null : scheme,
     port: derivePort ?? (port === 0 ? null : port),

@@ -157,6 +157,30 @@ export const REFUSALS = {
     details: 'upstream_reset_before_response_started{protocol_error}',
     reason: null,
   },
+  upstream_reset: {
+    status: 503,
+    body: reset('remote reset'),
+    flag: 'UR',
+    details: 'upstream_reset_before_response_started{remote_reset}',
+    reason: null,
+  },
+  /** A circuit breaker of the cluster is open (DestinationRule connectionPool). */
+  upstream_overflow: {
+    status: 503,
+    body: reset('overflow'),
+    flag: 'UO',
+    details: 'upstream_reset_before_response_started{overflow}',
+    reason: null,
+  },
+  per_try_timeout: {
+    status: 504,
+    body: 'upstream request timeout',
+    flag: 'UT',
+    details: 'upstream_per_try_timeout',
+    reason: null,
+  },
+  /** Status and gRPC status are the fault's own. */
+  fault_abort: { status: 503, body: 'fault filter abort', flag: 'FI', details: 'fault_filter_abort', reason: null },
   response_timeout: {
     status: 504,
     body: 'upstream request timeout',
@@ -175,4 +199,8 @@ export type Refusal = {
   readonly details?: string
   /** Replaces the row's body. */
   readonly body?: string
+  /** Replaces the row's status. */
+  readonly status?: number
+  /** For a gRPC caller, in place of the status that the HTTP one maps to. */
+  readonly grpcStatus?: number
 }

@@ -15,13 +15,13 @@ function sequence(): () => number {
 }
 
 test('ROUND_ROBIN alternates, and keeps weights without bursts', () => {
-  const even = createBalancer('ROUND_ROBIN')
+  const even = createBalancer({ kind: 'ROUND_ROBIN', warmup: null })
   const three = names(3)
   assert.deepEqual(
     Array.from({ length: 6 }, () => even.pick(three, Math.random).name),
     [0, 1, 2, 0, 1, 2],
   )
-  const weighted = createBalancer('ROUND_ROBIN')
+  const weighted = createBalancer({ kind: 'ROUND_ROBIN', warmup: null })
   const two = names(2, [3, 1])
   const picks = Array.from({ length: 8 }, () => weighted.pick(two, Math.random).name)
   assert.equal(picks.filter((name) => name === 1).length, 2)
@@ -30,7 +30,7 @@ test('ROUND_ROBIN alternates, and keeps weights without bursts', () => {
 })
 
 test('RANDOM follows the weights', () => {
-  const balancer = createBalancer('RANDOM')
+  const balancer = createBalancer({ kind: 'RANDOM', warmup: null })
   const random = sequence()
   const two = names(2, [9, 1])
   const picks = Array.from({ length: 1_000 }, () => balancer.pick(two, random).name)
@@ -39,7 +39,7 @@ test('RANDOM follows the weights', () => {
 })
 
 test('LEAST_REQUEST prefers the idle one of two, by weight', () => {
-  const balancer = createBalancer('LEAST_REQUEST')
+  const balancer = createBalancer({ kind: 'LEAST_REQUEST', warmup: null })
   const [busy, idle] = [
     { weight: 1, active: 10 },
     { weight: 1, active: 0 },
@@ -53,7 +53,7 @@ test('LEAST_REQUEST prefers the idle one of two, by weight', () => {
   const light = { weight: 1, active: 1 }
   const both = [0, 0.999]
   assert.equal(
-    createBalancer('LEAST_REQUEST').pick([heavy, light], () => both.shift() ?? 0),
+    createBalancer({ kind: 'LEAST_REQUEST', warmup: null }).pick([heavy, light], () => both.shift() ?? 0),
     heavy,
   )
 })

@@ -1,5 +1,5 @@
 /** Chooses one of several endpoints (behaviour §5.6). Weights are relative and at least 1. */
-import type { ClusterModel } from '../model/cluster.ts'
+import type { LoadBalancerModel } from '../model/cluster.ts'
 
 export type Balanced = {
   readonly weight: number
@@ -10,13 +10,15 @@ export type Balanced = {
 /** `pick` wants at least one candidate; the list may be another one each time. `random`: a number in [0, 1). */
 export type Balancer = { pick<T extends Balanced>(candidates: readonly T[], random: () => number): T }
 
-export function createBalancer(kind: ClusterModel['loadBalancer']): Balancer {
+export function createBalancer({ kind }: LoadBalancerModel): Balancer {
   switch (kind) {
     case 'ROUND_ROBIN':
       return roundRobin()
     case 'RANDOM':
       return { pick: (candidates, random) => weighted(candidates, random()) }
     case 'LEAST_REQUEST':
+    case 'RING_HASH':
+    case 'MAGLEV':
       return { pick: leastRequest }
     default:
       throw new TypeError(`unknown load balancer ${JSON.stringify(kind satisfies never)}`)

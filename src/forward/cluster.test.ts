@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { ClusterModel } from '../model/cluster.ts'
 import { type DnsReply, startDnsServer } from '../testing/dns-server.ts'
-import { clusterEnvironment, clusterModel, type EnvironmentOptions } from '../testing/forwarding.ts'
+import { CALLER, clusterEnvironment, clusterModel, type EnvironmentOptions } from '../testing/forwarding.ts'
 import type { UpstreamCluster } from './cluster.ts'
 import { createClusters } from './clusters.ts'
 import { UpstreamEndpoint } from './endpoints.ts'
@@ -21,12 +21,12 @@ async function pick(
   port: number | null = null,
   tried: readonly UpstreamEndpoint[] = [],
 ): Promise<string> {
-  const picked = await cluster.pick(host, port, tried)
+  const picked = await cluster.pick({ requestedHost: host, portOverride: port, hash: null, caller: CALLER }, tried)
   if (picked instanceof UpstreamEndpoint) return picked.text
   return `${picked.kind} ${picked.details ?? ''}`.trim()
 }
 
-const endpoint = (address: string, port = 80, weight = 1) => ({ address, port, weight })
+const endpoint = (address: string, port = 80, weight = 1) => ({ address, port, weight, locality: '', priority: 0 })
 
 test('static: every listed address, round robin; an empty list is UH', async () => {
   const { set, cluster } = build({ endpoints: [endpoint('127.0.0.1'), endpoint('::1', 8080)] })

@@ -12,7 +12,7 @@ import type { AddressGuard } from './address-guard.ts'
 import { type Balancer, createBalancer } from './balancer.ts'
 import type { DialTls } from './dial.ts'
 import { EndpointSet, type EndpointSource, type UpstreamEndpoint } from './endpoints.ts'
-import type { UpstreamFailure } from './forwarder.ts'
+import type { ConnectTarget, UpstreamFailure } from './forwarder.ts'
 import type { PoolIdentity, UpstreamPool } from './pool.ts'
 import type { DnsAnswer, NameResolver } from './resolve.ts'
 import { addressDenied, DNS_FAILURE, NO_HEALTHY_UPSTREAM } from './transport-failure.ts'
@@ -75,8 +75,7 @@ export class UpstreamCluster {
    * out now. Synchronous unless a name has to be looked up; the promise never rejects.
    */
   pick(
-    requestedHost: string,
-    portOverride: number | null,
+    { requestedHost, portOverride }: ConnectTarget,
     tried: readonly UpstreamEndpoint[] = NONE,
   ): UpstreamEndpoint | UpstreamFailure | Promise<UpstreamEndpoint | UpstreamFailure> {
     const set = this.#only ?? this.#setFor(requestedHost, portOverride)

@@ -14,7 +14,9 @@ test('a reload keeps connections, counters and nothing else', async () => {
   const model = clusterModel(origin.port)
   using first = testUpstream(model)
   await first.get()
-  using second = testUpstream({ ...model, loadBalancer: 'RANDOM' }, clusterEnvironment(), { previous: first.set })
+  using second = testUpstream({ ...model, loadBalancer: { kind: 'RANDOM', warmup: null } }, clusterEnvironment(), {
+    previous: first.set,
+  })
   first.set.retire()
   assert.equal(second.cluster.stats, first.cluster.stats)
   await new Promise((resolve) => setImmediate(resolve))

@@ -4,7 +4,7 @@
  */
 import { createSecureContext, type SecureContext } from 'node:tls'
 import { type ClusterStats, newClusterStats } from '../core/stats.ts'
-import type { ClusterModel, UpstreamTlsModel } from '../model/cluster.ts'
+import { type ClusterModel, UNLIMITED_POOL, type UpstreamTlsModel } from '../model/cluster.ts'
 import type { Settings } from '../model/settings.ts'
 import { createAddressGuard } from './address-guard.ts'
 import { type ClusterParts, type ClusterTls, UpstreamCluster } from './cluster.ts'
@@ -219,6 +219,7 @@ function clusterTls(
 function passthroughModel(connectTimeoutMs: number): ClusterModel {
   return {
     name: PASSTHROUGH_CLUSTER,
+    statName: PASSTHROUGH_CLUSTER,
     host: '*',
     port: 80,
     discovery: 'dynamic',
@@ -226,8 +227,13 @@ function passthroughModel(connectTimeoutMs: number): ClusterModel {
     dynamicPort: 80,
     external: true,
     tls: null,
-    loadBalancer: 'LEAST_REQUEST',
+    protocol: 'http1',
+    loadBalancer: { kind: 'LEAST_REQUEST', warmup: null },
     connectTimeoutMs,
+    pool: UNLIMITED_POOL,
+    outlierDetection: null,
+    proxyProtocol: null,
+    tunnel: null,
     source: { file: '', line: 0, col: 0 },
   }
 }

@@ -4,7 +4,7 @@
  */
 import type { UpstreamCluster } from './cluster.ts'
 import { UpstreamEndpoint } from './endpoints.ts'
-import type { UpstreamFailure } from './forwarder.ts'
+import type { ConnectTarget, UpstreamFailure } from './forwarder.ts'
 import type { PooledConnection } from './pool.ts'
 
 /** RFC 8305 §5: how long the first address has before the next is tried beside it, milliseconds. */
@@ -21,18 +21,17 @@ export type ConnectHandlers = {
 }
 
 /**
- * Exactly one handler is called, later, unless cancelled. `requestedHost`: what a dynamic cluster resolves.
+ * Exactly one handler is called, later, unless cancelled.
  * Counts `upstream_cx_*`; the cluster's request counters are not touched: a tunnel has no requests.
  * `first`: an endpoint that was picked already.
  */
 export function connectUpstream(
   cluster: UpstreamCluster,
-  requestedHost: string,
-  portOverride: number | null,
+  target: ConnectTarget,
   handlers: ConnectHandlers,
   first: UpstreamEndpoint | null = null,
 ): { cancel(): void } {
-  const race = new Race(cluster, requestedHost, portOverride, handlers)
+  const race = new Race(cluster, target, handlers)
   if (first === null) process.nextTick(() => race.next())
   else race.begin(first)
   return race
@@ -40,8 +39,7 @@ export function connectUpstream(
 
 class Race {
   readonly #cluster: UpstreamCluster
-  readonly #host: string
-  readonly #port: number | null
+  readonly #target: ConnectTarget
   readonly #handlers: ConnectHandlers
   readonly #tried: UpstreamEndpoint[] = []
   readonly #dialling = new Map<UpstreamEndpoint, { cancel(): void }>()
@@ -51,10 +49,9 @@ class Race {
   #exhausted = false
   #done = false
 
-  constructor(cluster: UpstreamCluster, host: string, port: number | null, handlers: ConnectHandlers) {
+  constructor(cluster: UpstreamCluster, target: ConnectTarget, handlers: ConnectHandlers) {
     this.#cluster = cluster
-    this.#host = host
-    this.#port = port
+    this.#target = target
     this.#handlers = handlers
   }
 
@@ -64,7 +61,7 @@ class Race {
 
   next(): void {
     if (this.#done || this.#picking || this.#exhausted) return
-    const picked = this.#cluster.pick(this.#host, this.#port, this.#tried)
+    const picked = this.#cluster.pick(this.#target, this.#tried)
     if (!(picked instanceof Promise)) return this.#use(picked)
     this.#picking = true
     void picked.then((later) => {

@@ -79,8 +79,7 @@ export class Delivery implements ForwardHandle {
 
   #next(fresh: boolean): void {
     if (this.#aborted) return
-    const { requestedHost, portOverride } = this.#request
-    const picked = this.#cluster.pick(requestedHost, portOverride, this.#tried)
+    const picked = this.#cluster.pick(this.#request, this.#tried)
     if (picked instanceof Promise) void picked.then((later) => this.#use(later, fresh))
     else this.#use(picked, fresh)
   }
@@ -100,12 +99,10 @@ export class Delivery implements ForwardHandle {
       this.#carry(picked, idle)
       return
     }
-    const { requestedHost, portOverride } = this.#request
     // Not a byte has been sent, so another address may be tried for every request.
     this.#dialling = connectUpstream(
       this.#cluster,
-      requestedHost,
-      portOverride,
+      this.#request,
       {
         onAttemptFailed: (endpoint) => {
           this.#cluster.stats.upstream_rq_pending_failure_eject++
@@ -129,7 +126,12 @@ export class Delivery implements ForwardHandle {
     const { stats, limits } = this.#cluster
     const { reused } = connection
     if (this.#tried.length > 0 || this.#repeated) stats.upstream_rq_retry++
-    this.#handlers.onConnected({ host: endpoint.text, localAddress: connection.localAddress, reused })
+    this.#handlers.onConnected({
+      host: endpoint.text,
+      localAddress: connection.localAddress,
+      reused,
+      protocol: 'HTTP/1.1',
+    })
     if (this.#aborted) {
       connection.destroy()
       return

@@ -7,7 +7,26 @@ import type { Readable } from 'node:stream'
 import type { HeaderList } from '../core/attributes.ts'
 import type { RefusalKind } from '../core/refusal.ts'
 
-export type OutgoingRequest = {
+/** Both ends of the caller's connection: for the PROXY protocol. */
+export type CallerAddresses = {
+  readonly sourceIp: string
+  readonly sourcePort: number
+  readonly destinationIp: string
+  readonly destinationPort: number
+}
+
+/** What decides which endpoint is dialled, and what it is told about the caller. */
+export type ConnectTarget = {
+  /** Canonical host the caller asked for: what a `dynamic` cluster resolves and verifies. */
+  readonly requestedHost: string
+  /** Replaces the cluster's port (ALLOW_ANY only); null: the cluster's own. */
+  readonly portOverride: number | null
+  /** Of what the cluster's hash key names (runtime/hash-key.ts): 32 bits unsigned; null: none. */
+  readonly hash: number | null
+  readonly caller: CallerAddresses
+}
+
+export type OutgoingRequest = ConnectTarget & {
   readonly method: string
   /** Origin-form target, sent byte for byte. */
   readonly target: string
@@ -18,10 +37,10 @@ export type OutgoingRequest = {
   readonly headers: HeaderList
   /** null: the request has no body, so it may be sent again if a reused connection dies before an answer. */
   readonly body: Readable | null
-  /** Canonical host the caller asked for: what a `dynamic` cluster resolves and verifies. */
-  readonly requestedHost: string
-  /** Replaces the cluster's port (ALLOW_ANY only); null: the cluster's own. */
-  readonly portOverride: number | null
+  /** Asked for once the body has ended: fields behind it, lower case. null: none, or they may not be carried. */
+  readonly trailers: () => HeaderList | null
+  /** What the caller speaks: the upstream's version where `protocol` is `client`. */
+  readonly clientProtocol: 'HTTP/1.1' | 'HTTP/2'
 }
 
 export type UpstreamResponse = {
@@ -30,6 +49,8 @@ export type UpstreamResponse = {
   readonly headers: HeaderList
   /** Errors (never ends cleanly) when the upstream dies in mid-body. Must be consumed or destroyed. */
   readonly body: Readable
+  /** Asked for once the body has ended: fields behind it, lower case; null: none. */
+  readonly trailers: () => HeaderList | null
 }
 
 /** Why there is no response. `kind` is a row of core/refusal.ts. */
@@ -49,9 +70,12 @@ export type ForwardHandlers = {
     readonly host: string
     readonly localAddress: string
     readonly reused: boolean
+    readonly protocol: 'HTTP/1.1' | 'HTTP/2'
   }) => void
   readonly onResponse: (response: UpstreamResponse) => void
   readonly onFailure: (failure: UpstreamFailure) => void
+  /** The route's retry policy wanted another try and had none left (flag URX); before `onResponse` or `onFailure`. */
+  readonly onRetriesExhausted?: () => void
 }
 
 /** `abort()` frees the upstream now (caller hung up, timeout); idempotent; a no-op once the response body has ended. */

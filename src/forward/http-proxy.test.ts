@@ -4,6 +4,7 @@ import { PassThrough, Readable } from 'node:stream'
 import { test } from 'node:test'
 import { eventually } from '../testing/eventually.ts'
 import {
+  CALLER,
   clusterEnvironment,
   clusterModel,
   ENGINES,
@@ -47,7 +48,12 @@ for (const [engine, create] of Object.entries(ENGINES)) {
       assert.match(sent.connected[0]?.host ?? '', /^127\.0\.0\.1:\d+$/)
       assert.match(sent.connected[0]?.localAddress ?? '', /^127\.0\.0\.1:\d+$/)
       await new Promise((resolve) => setImmediate(resolve))
-      const endpoint = upstream.cluster.pick('site.example', null)
+      const endpoint = upstream.cluster.pick({
+        requestedHost: 'site.example',
+        portOverride: null,
+        hash: null,
+        caller: CALLER,
+      })
       assert.ok(endpoint instanceof UpstreamEndpoint)
       const connection = endpoint.pool.takeIdle()
       assert.ok(connection !== null)
@@ -141,7 +147,13 @@ for (const [engine, create] of Object.entries(ENGINES)) {
     assert.deepEqual([stats.upstream_rq_total, stats.upstream_rq.get(503)], [0, 1])
 
     await using origin = await startRawOrigin({ onRequest: ({ socket }) => socket.write(OK) })
-    const endpoints = [gone.port, origin.port].map((port) => ({ address: '127.0.0.1', port, weight: 1 }))
+    const endpoints = [gone.port, origin.port].map((port) => ({
+      address: '127.0.0.1',
+      port,
+      weight: 1,
+      locality: '',
+      priority: 0,
+    }))
     using both = testUpstream(clusterModel(0, { endpoints }), undefined, { forwarder: create() })
     for (let i = 0; i < 4; i++) assert.equal((await both.get()).status, 200)
   })

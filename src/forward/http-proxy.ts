@@ -183,7 +183,7 @@ class Attempt extends EventEmitter {
     this.#keepAliveMs = cleaned.keepAliveMs
     this.#settled = true
     this.#response = response
-    this.#events.onResponse({ status: statusCode, headers: cleaned.headers, body: response })
+    this.#events.onResponse({ status: statusCode, headers: cleaned.headers, body: response, trailers: () => null })
   }
 
   /** Any error of the upstream's side, before or after the response head. */

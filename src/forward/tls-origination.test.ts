@@ -147,7 +147,7 @@ const ROWS: Readonly<Record<string, Row>> = {
 
 for (const [engine, create] of Object.entries(ENGINES)) {
   for (const [name, row] of Object.entries(ROWS)) {
-    test(`${engine}: ${row.refused === null ? 'accepted' : 'refused'}: ${name}`, async () => {
+    test(`threat 35: ${engine}: ${row.refused === null ? 'accepted' : 'refused'}: ${name}`, async () => {
       await using origin = await startEchoOrigin({ tls: row.server })
       using upstream = testUpstream(
         clusterModel(origin.port, { tls: upstreamTls(row.tls), ...row.model }),
@@ -178,7 +178,7 @@ for (const [engine, create] of Object.entries(ENGINES)) {
     })
   }
 
-  test(`${engine}: SNI comes from configuration, never from the Host header; none for IP addresses`, async () => {
+  test(`threat 35: ${engine}: SNI comes from configuration, never from the Host header; none for IP addresses`, async () => {
     for (const [model, tls, expected] of [
       [{}, {}, 'site.example'],
       [{}, { sni: 'api.example' }, 'api.example'],
@@ -199,7 +199,7 @@ for (const [engine, create] of Object.entries(ENGINES)) {
     }
   })
 
-  test(`${engine}: not a byte of the request reaches a server that does not verify`, async () => {
+  test(`threat 35: ${engine}: not a byte of the request reaches a server that does not verify`, async () => {
     await using origin = await startRawOrigin({ tls: await outside.serverCert('other.example') })
     using upstream = testUpstream(
       clusterModel(origin.port, { tls: upstreamTls() }),
@@ -215,7 +215,7 @@ for (const [engine, create] of Object.entries(ENGINES)) {
     assert.equal(upstream.cluster.stats.ssl_fail_verify_san, 1)
   })
 
-  test(`${engine}: plain text on a TLS port is a TLS failure`, async () => {
+  test(`threat 35: ${engine}: plain text on a TLS port is a TLS failure`, async () => {
     await using origin = await startRawOrigin({
       onConnection: ({ socket }) => socket.write('HTTP/1.1 400 Bad\r\n\r\n'),
     })

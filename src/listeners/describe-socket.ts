@@ -1,6 +1,7 @@
 /** An accepted socket in the words of policy and log, before anything is known of its caller. */
 import type { Socket } from 'node:net'
 import { type Connection, NO_PEER } from '../core/attributes.ts'
+import type { CallerAddresses } from '../forward/forwarder.ts'
 
 let lastId = 0
 
@@ -17,6 +18,16 @@ export function describeSocket(raw: Socket, gatewayPort: number): Connection {
     gatewayPort,
     peer: NO_PEER,
     tls: null,
+  }
+}
+
+/** Both ends of the caller's connection, as an upstream may be told of them. */
+export function callerOf(connection: Connection): CallerAddresses {
+  return {
+    sourceIp: connection.remoteAddress,
+    sourcePort: connection.remotePort,
+    destinationIp: connection.localAddress,
+    destinationPort: connection.localPort,
   }
 }
 

@@ -20,8 +20,13 @@ export type Downstream = {
   sendContinue(): void
   /** A whole answer of our own. `close`: the connection ends after it. Headers are flat, lower case. */
   reply(status: number, headers: string[], body: string | Buffer, close: boolean): void
-  /** Starts an answer from upstream; its body goes into the stream returned. */
-  start(status: number, headers: string[], close: boolean): Writable
+  /** Asked for once the body has ended: the request's trailer fields, lower case; null: none, or not to be forwarded. */
+  trailers(): HeaderList | null
+  /**
+   * Starts an answer from upstream; its body goes into the stream returned. `trailers` is asked when that ends; HTTP/1.1
+   * callers never see them (behaviour §10.5).
+   */
+  start(status: number, headers: string[], close: boolean, trailers: () => HeaderList | null): Writable
   /** Ends it now, so that the caller can tell it from a clean end: RST_STREAM, or the connection. */
   reset(): void
   /** True once a response head was sent. */

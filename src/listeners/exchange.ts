@@ -19,6 +19,7 @@ import { type HttpRequestAttributes, type Judgement, judgeHttp } from '../runtim
 import { editedResponse, outgoingParts, routeAnswer } from '../runtime/outgoing.ts'
 import { currentServer, type ServerPlan, type Snapshot } from '../runtime/snapshot.ts'
 import { describeCut, describeRequest } from './describe.ts'
+import { callerOf } from './describe-socket.ts'
 import type { Downstream, DownstreamEvents } from './downstream.ts'
 import type { Environment, HttpConnection } from './environment.ts'
 import { type Normalised, normaliseRequest } from './normalise.ts'
@@ -163,6 +164,10 @@ export class Exchange implements DownstreamEvents {
       body: this.#downstream.body,
       requestedHost: http.authority.host,
       portOverride: judgement.passthrough ? (http.authority.port ?? 80) : null,
+      hash: null,
+      caller: callerOf(this.#http.connection),
+      trailers: () => this.#downstream.trailers(),
+      clientProtocol: this.#downstream.protocol === 'HTTP/2' ? 'HTTP/2' : 'HTTP/1.1',
     }
     this.#forward(cluster, request, parts.timeoutMs)
   }
@@ -179,7 +184,7 @@ export class Exchange implements DownstreamEvents {
       onConnected: (upstream) => {
         record.upstreamHost = upstream.host
         record.upstreamLocalAddress = upstream.localAddress
-        record.upstreamProtocol = 'HTTP/1.1'
+        record.upstreamProtocol = upstream.protocol
         record.upstreamAttempts += 1
       },
       onResponse: (response) => this.#respond(response),
@@ -209,7 +214,7 @@ export class Exchange implements DownstreamEvents {
     const grpc = record.isGrpc ? headerValue(headers, 'grpc-status') : null
     // What is no status of gRPC's own (0–16) is UNKNOWN to every client; it must not become a label of the upstream's choice.
     if (grpc !== null) record.grpcStatus = /^(?:\d|1[0-6])$/.test(grpc) ? Number(grpc) : 2
-    const sink = this.#downstream.start(response.status, headers, this.#environment.draining())
+    const sink = this.#downstream.start(response.status, headers, this.#environment.draining(), response.trailers)
     // The caller went away this very moment; `pipeline` would throw, and its `close` is on its way to us.
     if (sink.destroyed || sink.closed) return this.#handle?.abort()
     response.body.on('data', (chunk: Buffer) => (record.bytesSent += chunk.length))

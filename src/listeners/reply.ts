@@ -37,7 +37,7 @@ export function renderRefusal(refusal: Refusal, isGrpc: boolean): LocalReply {
   const own = row.reason === null ? [] : ['x-sallyport-reason', row.reason]
   if (row.flag === 'UO') own.push('x-envoy-overloaded', 'true')
   if (isGrpc) {
-    const grpcStatus = GRPC_STATUS[row.status] ?? 2
+    const grpcStatus = refusal.grpcStatus ?? GRPC_STATUS[row.status] ?? 2
     const message = body === '' ? [] : ['grpc-message', encodeGrpcMessage(body)]
     return {
       status: 200,
@@ -58,7 +58,7 @@ export function renderRefusal(refusal: Refusal, isGrpc: boolean): LocalReply {
   }
   const type = body === '' ? [] : ['content-type', 'text/plain']
   return {
-    status: row.status,
+    status: refusal.status ?? row.status,
     headers: ['content-length', String(Buffer.byteLength(body)), ...type, ...own, 'server', SERVER],
     body,
     close,

@@ -8,13 +8,14 @@ import type { Reason } from '../core/reasons.ts'
 import { REFUSALS } from '../core/refusal.ts'
 import type { ListenerStats } from '../core/stats.ts'
 import { connectUpstream } from '../forward/connect.ts'
-import type { UpstreamFailure } from '../forward/forwarder.ts'
+import type { ConnectTarget, UpstreamFailure } from '../forward/forwarder.ts'
 import type { PooledConnection } from '../forward/pool.ts'
 import { Splice, type SpliceEnd } from '../forward/splice.ts'
 import { type ExchangeRecord, newRecord } from '../observe/record.ts'
 import { judgeTunnel, type TunnelJudgement } from '../runtime/judge-tunnel.ts'
 import type { ServerPlan, Snapshot } from '../runtime/snapshot.ts'
 import type { OpenTunnel } from '../runtime/tunnels.ts'
+import { callerOf } from './describe-socket.ts'
 import type { Environment } from './environment.ts'
 
 export type TunnelStart = {
@@ -78,9 +79,14 @@ class Tunnel implements OpenTunnel {
       stats.no_cluster += 1
       return this.#refuse(null, 'NC', 'cluster_not_found')
     }
-    const host = this.#start.sni ?? cluster.model.host
+    const target: ConnectTarget = {
+      requestedHost: this.#start.sni ?? cluster.model.host,
+      portOverride: judgement.passthrough ? 443 : null,
+      hash: null,
+      caller: callerOf(this.#start.connection),
+    }
     socket.once('close', () => this.#gone())
-    this.#connecting = connectUpstream(cluster, host, judgement.passthrough ? 443 : null, {
+    this.#connecting = connectUpstream(cluster, target, {
       onConnected: (connection, endpoint, released) => {
         this.#connecting = null
         this.#record.upstreamHost = endpoint.text

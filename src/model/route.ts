@@ -24,9 +24,20 @@ export type MatchModel = {
   readonly queryParams: readonly NamedMatch[]
 }
 
+/** Text, or text and command operators (rows of core/header-operators.ts) to be evaluated for each message. */
+export type HeaderValue = string | readonly HeaderPart[]
+export type HeaderPart = string | OperatorModel
+/** `%NAME(ARGUMENT?ALTERNATIVE):MAX%`. */
+export type OperatorModel = {
+  readonly operator: string
+  readonly argument: string | null
+  readonly alternative: string | null
+  readonly maxLength: number | null
+}
+
 export type HeaderEdit = {
-  readonly set: readonly (readonly [name: string, value: string])[]
-  readonly add: readonly (readonly [name: string, value: string])[]
+  readonly set: readonly (readonly [name: string, value: HeaderValue])[]
+  readonly add: readonly (readonly [name: string, value: HeaderValue])[]
   readonly remove: readonly string[]
 }
 export type HeaderEdits = { readonly request: HeaderEdit; readonly response: HeaderEdit }
@@ -41,12 +52,65 @@ export type ForwardAction = {
   }[]
   /** null: no limit (Istio's default). */
   readonly timeoutMs: number | null
-  readonly rewrite: { readonly uri: string | null; readonly authority: string | null } | null
+  readonly rewrite: RewriteModel | null
+  /** null: never again (`attempts: 0`). */
+  readonly retry: RetryModel | null
+  readonly mirrors: readonly MirrorModel[]
+}
+
+export type RewriteModel = {
+  readonly uri: string | null
+  readonly authority: string | null
+  /** RE2 pattern (searched, every match replaced) and substitution with `\\1`. */
+  readonly uriRegex: { readonly pattern: string; readonly substitution: string } | null
+}
+
+/** TABLE key: rows of forward/retry-conditions.ts. */
+export type RetryModel = {
+  /** Tries after the first; at least 1. */
+  readonly attempts: number
+  /** Names of `retryOn`, lower case, without the numbers. */
+  readonly on: readonly string[]
+  readonly statusCodes: readonly number[]
+  /** null: the route's timeout alone. */
+  readonly perTryTimeoutMs: number | null
+  /** Base of the exponential back-off; at most ten times as long. */
+  readonly backoffMs: number
+  /** Prefer endpoints that have not been tried. */
+  readonly ignorePreviousHosts: boolean
+  readonly remoteLocalities: boolean
+}
+
+/** Fire and forget; `percent` of requests, 0 to 100. */
+export type MirrorModel = { readonly cluster: string; readonly percent: number }
+
+/** Percentages from 0 to 100. Of `httpStatus` and `grpcStatus` exactly one is set. */
+export type FaultModel = {
+  readonly delay: { readonly ms: number; readonly percent: number } | null
+  readonly abort: {
+    readonly httpStatus: number | null
+    readonly grpcStatus: number | null
+    readonly percent: number
+  } | null
+}
+
+/** Lists joined as they are sent; null: not sent. */
+export type CorsModel = {
+  readonly allowOrigins: readonly StringMatch[]
+  readonly allowMethods: string | null
+  readonly allowHeaders: string | null
+  readonly exposeHeaders: string | null
+  readonly maxAgeSeconds: number | null
+  readonly allowCredentials: boolean
+  /** True: a preflight whose origin is not allowed goes to the upstream; false: it is answered here. */
+  readonly forwardUnmatchedPreflights: boolean
 }
 export type RedirectAction = {
   readonly kind: 'redirect'
   readonly code: number
   readonly uri: string | null
+  /** `uri` of the form `%PREFIX()%/x`: takes the place of the matched prefix alone. */
+  readonly replacesPrefix: boolean
   readonly authority: string | null
   readonly scheme: string | null
   readonly port: number | 'FROM_PROTOCOL_DEFAULT' | 'FROM_REQUEST_PORT' | null
@@ -64,6 +128,8 @@ export type RouteModel = {
   readonly matches: readonly MatchModel[]
   readonly action: ForwardAction | RedirectAction | DirectResponseAction
   readonly headers: HeaderEdits | null
+  readonly fault: FaultModel | null
+  readonly cors: CorsModel | null
 }
 
 /** One `from` entry. `serviceAccounts: null` is the whole namespace; a list comes from workloadSelector (contract §3). */

@@ -6,7 +6,15 @@ import type { RequestOptions } from '../testing/policy-fixtures.ts'
 import { httpRequest } from '../testing/routes.ts'
 import { redirectLocation } from './redirect.ts'
 
-const base: RedirectAction = { kind: 'redirect', code: 301, uri: null, authority: null, scheme: null, port: null }
+const base: RedirectAction = {
+  kind: 'redirect',
+  code: 301,
+  uri: null,
+  replacesPrefix: false,
+  authority: null,
+  scheme: null,
+  port: null,
+}
 
 test('rows', () => {
   const rows: readonly (readonly [Partial<RedirectAction>, RequestOptions, string])[] = [

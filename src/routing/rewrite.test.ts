@@ -48,11 +48,11 @@ const edits = (request: Partial<HeaderEdit>): HeaderEdits => ({ request: { ...no
 test('authority: destination, then route, then rewrite, then the caller', () => {
   const destination = edits({ set: [['host', 'd.com']] })
   const route = edits({ set: [['host', 'r.com']] })
-  const rewrite = { uri: null, authority: 'w.com' }
+  const rewrite = { uri: null, authority: 'w.com', uriRegex: null }
   assert.equal(rewriteAuthority('c.com', rewrite, route, destination), 'd.com')
   assert.equal(rewriteAuthority('c.com', rewrite, route, edits({})), 'r.com')
   assert.equal(rewriteAuthority('c.com', rewrite, null, null), 'w.com')
-  assert.equal(rewriteAuthority('c.com:80', { uri: '/x', authority: null }, null, null), 'c.com:80')
+  assert.equal(rewriteAuthority('c.com:80', { uri: '/x', authority: null, uriRegex: null }, null, null), 'c.com:80')
 })
 
 test('edits: remove, set, add; in the order given; host untouched; the input is not changed', () => {

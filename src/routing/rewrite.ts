@@ -53,7 +53,9 @@ export function rewriteAuthority(
 
 function setHost(edits: HeaderEdits | null): string | null {
   if (edits === null) return null
-  return edits.request.set.find(([name]) => name === 'host')?.[1] ?? null
+  const value = edits.request.set.find(([name]) => name === 'host')?.[1] ?? null
+  // Config refuses an authority that is computed from operators.
+  return typeof value === 'string' ? value : null
 }
 
 /**
@@ -75,7 +77,7 @@ function applyEdit(headers: HeaderList, edit: HeaderEdit): HeaderList {
     if (name !== 'host' && (edit.remove.includes(name) || edit.set.some(([set]) => set === name))) continue
     result.push(name, headers[i + 1] as string)
   }
-  for (const [name, value] of edit.set) if (name !== 'host') result.push(name, value)
-  for (const [name, value] of edit.add) if (name !== 'host') result.push(name, value)
+  for (const [name, value] of edit.set) if (name !== 'host') result.push(name, value as string)
+  for (const [name, value] of edit.add) if (name !== 'host') result.push(name, value as string)
   return result
 }

@@ -72,7 +72,7 @@ test('weights are relative', () => {
     { cluster: 'a', weight: 1, headers: null },
     { cluster: 'b', weight: 3, headers: null },
   ]
-  const action = { kind: 'forward', destinations, timeoutMs: null, rewrite: null } as const
+  const action = { kind: 'forward', destinations, timeoutMs: null, rewrite: null, retry: null, mirrors: [] } as const
   const route = onlyHost({ routes: [routeModel('r', [], { action })] }).match(httpRequest(), null)?.route
   assert.ok(route)
   const clusters = [0, 0.24, 0.25, 0.5, 0.999999].map((random) => pickDestination(route, random).cluster)

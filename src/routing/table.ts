@@ -169,7 +169,17 @@ function redirectToHttps(model: VirtualHostModel): Route {
     name: null,
     source: model.source,
     matches: [],
-    action: { kind: 'redirect', code: 301, uri: null, authority: null, scheme: 'https', port: null },
+    action: {
+      kind: 'redirect',
+      code: 301,
+      uri: null,
+      replacesPrefix: false,
+      authority: null,
+      scheme: 'https',
+      port: null,
+    },
     headers: null,
+    fault: null,
+    cors: null,
   })
 }

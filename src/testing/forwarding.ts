@@ -4,26 +4,46 @@ import type { HeaderList } from '../core/attributes.ts'
 import type { UpstreamCluster } from '../forward/cluster.ts'
 import { type ClusterEnvironment, type ClusterSet, createClusters } from '../forward/clusters.ts'
 import type { Forwarder } from '../forward/engine.ts'
-import type { ForwardHandle, OutgoingRequest, UpstreamFailure, UpstreamResponse } from '../forward/forwarder.ts'
+import type {
+  CallerAddresses,
+  ForwardHandle,
+  OutgoingRequest,
+  UpstreamFailure,
+  UpstreamResponse,
+} from '../forward/forwarder.ts'
 import { createHttpProxyForwarder } from '../forward/http-proxy.ts'
-import type { ClusterModel, UpstreamTlsModel } from '../model/cluster.ts'
+import { type ClusterModel, UNLIMITED_POOL, type UpstreamTlsModel } from '../model/cluster.ts'
 
 /** Every engine passes the same tests (contract §10): a new one is a row here. */
 export const ENGINES: Readonly<Record<string, () => Forwarder>> = { 'http-proxy': createHttpProxyForwarder }
+
+/** Where tests' requests are said to come from. */
+export const CALLER: CallerAddresses = {
+  sourceIp: '192.0.2.7',
+  sourcePort: 40_000,
+  destinationIp: '192.0.2.1',
+  destinationPort: 8080,
+}
 
 /** A STATIC cluster for one loopback port, unless told otherwise. */
 export function clusterModel(port: number, options: Partial<ClusterModel> = {}): ClusterModel {
   return {
     name: 'outbound|80||site.example',
+    statName: 'outbound|80||site.example',
     host: 'site.example',
     port: 80,
     discovery: 'static',
-    endpoints: [{ address: '127.0.0.1', port, weight: 1 }],
+    endpoints: [{ address: '127.0.0.1', port, weight: 1, locality: '', priority: 0 }],
     dynamicPort: port,
     external: true,
     tls: null,
-    loadBalancer: 'ROUND_ROBIN',
+    protocol: 'http1',
+    loadBalancer: { kind: 'ROUND_ROBIN', warmup: null },
     connectTimeoutMs: 5_000,
+    pool: UNLIMITED_POOL,
+    outlierDetection: null,
+    proxyProtocol: null,
+    tunnel: null,
     source: { file: 'test.yaml', line: 1, col: 1 },
     ...options,
   }
@@ -37,6 +57,7 @@ export function upstreamTls(options: Partial<UpstreamTlsModel> = {}): UpstreamTl
     ca: 'system',
     clientCertificate: null,
     insecureSkipVerify: false,
+    crl: null,
     ...options,
   }
 }
@@ -155,6 +176,10 @@ export function sendThrough(
       body: null,
       requestedHost: 'site.example',
       portOverride: null,
+      hash: null,
+      caller: CALLER,
+      trailers: () => null,
+      clientProtocol: 'HTTP/1.1',
       ...request,
     },
     {

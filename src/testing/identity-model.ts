@@ -1,5 +1,5 @@
 /** The smallest GatewayModel that names certificate files, for tests of credentials and peers. */
-import type { ClusterModel, UpstreamTlsModel } from '../model/cluster.ts'
+import { type ClusterModel, UNLIMITED_POOL, type UpstreamTlsModel } from '../model/cluster.ts'
 import type { GatewayModel } from '../model/gateway.ts'
 import type { ServerTls } from '../model/listener.ts'
 import type { Settings } from '../model/settings.ts'
@@ -37,6 +37,7 @@ export function upstreamTls(parts: Partial<UpstreamTlsModel>): UpstreamTlsModel 
     ca: 'system',
     clientCertificate: null,
     insecureSkipVerify: false,
+    crl: null,
     ...parts,
   }
 }
@@ -47,6 +48,7 @@ export function identityModel(options: IdentityModelOptions): GatewayModel {
     const host = `u${index}.example.com`
     return {
       name: `outbound|443||${host}`,
+      statName: `outbound|443||${host}`,
       host,
       port: 443,
       discovery: 'dynamic',
@@ -54,7 +56,12 @@ export function identityModel(options: IdentityModelOptions): GatewayModel {
       dynamicPort: 443,
       external: true,
       tls,
-      loadBalancer: 'LEAST_REQUEST',
+      protocol: 'http1',
+      loadBalancer: { kind: 'LEAST_REQUEST', warmup: null },
+      pool: UNLIMITED_POOL,
+      outlierDetection: null,
+      proxyProtocol: null,
+      tunnel: null,
       connectTimeoutMs: 1000,
       source,
     }

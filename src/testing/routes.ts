@@ -28,8 +28,8 @@ export function routeModel(
   fields: Partial<RouteModel> = {},
 ): RouteModel {
   const destinations = [{ cluster: name, weight: 1, headers: null }]
-  const action = { kind: 'forward', destinations, timeoutMs: null, rewrite: null } as const
-  return { name, source: SOURCE, matches, action, headers: null, ...fields }
+  const action = { kind: 'forward', destinations, timeoutMs: null, rewrite: null, retry: null, mirrors: [] } as const
+  return { name, source: SOURCE, matches, action, headers: null, fault: null, cors: null, ...fields }
 }
 
 export function virtualHostModel(host: string, fields: Partial<VirtualHostModel> = {}): VirtualHostModel {
