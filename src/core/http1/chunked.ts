@@ -1,0 +1,161 @@
+/**
+ * Chunked bodies (RFC 9112 §7.1), taken apart strictly: sizes in plain hexadecimal, extensions bounded and dropped,
+ * trailers read like any field and bounded. Holds no bytes of the body; each piece is told as it stands in the buffer.
+ */
+import { type Bytes, CR, type HeadFault, HTAB, hasBareLineEnd, headEnd, LF, readFields, SP } from './bytes.ts'
+
+export type ChunkFault =
+  | 'INVALID_CHUNK_SIZE'
+  | 'INVALID_CHUNK_END'
+  | 'CHUNK_EXTENSIONS_OVERFLOW'
+  | 'TRAILER_OVERFLOW'
+  | HeadFault
+
+/** Bytes of extensions allowed in one body, and of its trailer section. */
+const MAX_EXTENSIONS = 16_384
+const MAX_TRAILER = 8_192
+/** 2^44 bytes and more are no chunk of anybody's. */
+const MAX_SIZE_DIGITS = 11
+
+const HEX = new Int8Array(256).fill(-1)
+for (let i = 0; i < 16; i++) {
+  HEX['0123456789abcdef'.charCodeAt(i)] = i
+  HEX['0123456789ABCDEF'.charCodeAt(i)] = i
+}
+
+const SIZE = 0
+const EXTENSION = 1
+const SIZE_LF = 2
+const DATA = 3
+const DATA_CR = 4
+const DATA_LF = 5
+const TRAILER = 6
+const DONE = 7
+
+export type ChunkReader = {
+  /**
+   * Reads on. `onData` is called for each piece of the body (offsets into `buffer`). Returns the index behind what was
+   * read: `end` unless the body ended before (`done`) or is broken (`fault`).
+   */
+  read(buffer: Bytes, start: number, end: number, onData: (from: number, to: number) => void): number
+  readonly done: boolean
+  readonly fault: ChunkFault | null
+  /** Trailer fields, flat, lower-case names; complete when `done`. */
+  readonly trailers: readonly string[]
+}
+
+/** `concat`: joins the parts of a trailer section that comes in pieces (Buffer.concat). */
+export function createChunkReader(concat: (parts: readonly Bytes[]) => Bytes): ChunkReader {
+  return new Reader(concat)
+}
+
+class Reader implements ChunkReader {
+  done = false
+  fault: ChunkFault | null = null
+  readonly trailers: string[] = []
+  readonly #concat: (parts: readonly Bytes[]) => Bytes
+  #state = SIZE
+  #digits = 0
+  #left = 0
+  #extensions = 0
+  #tail: Bytes | null = null
+
+  constructor(concat: (parts: readonly Bytes[]) => Bytes) {
+    this.#concat = concat
+  }
+
+  read(buffer: Bytes, start: number, end: number, onData: (from: number, to: number) => void): number {
+    let at = start
+    while (at < end && this.fault === null && !this.done) {
+      switch (this.#state) {
+        case DATA: {
+          const to = Math.min(end, at + this.#left)
+          this.#left -= to - at
+          onData(at, to)
+          at = to
+          if (this.#left === 0) this.#state = DATA_CR
+          break
+        }
+        case TRAILER:
+          at = this.#readTrailer(buffer, at, end)
+          break
+        default:
+          at = this.#readByte(buffer[at] as number, at)
+      }
+    }
+    return at
+  }
+
+  #readByte(byte: number, at: number): number {
+    switch (this.#state) {
+      case SIZE: {
+        const digit = HEX[byte] as number
+        if (digit >= 0) {
+          if (++this.#digits > MAX_SIZE_DIGITS) return this.#fail('INVALID_CHUNK_SIZE', at)
+          this.#left = this.#left * 16 + digit
+        } else if (this.#digits === 0) return this.#fail('INVALID_CHUNK_SIZE', at)
+        else if (byte === CR) this.#state = SIZE_LF
+        // No white space before the semicolon: parsers disagree on where the size ends.
+        else if (byte === 59) this.#state = EXTENSION
+        else return this.#fail('INVALID_CHUNK_SIZE', at)
+        break
+      }
+      case EXTENSION:
+        if (byte === CR) this.#state = SIZE_LF
+        else if ((byte < SP && byte !== HTAB) || byte === 127) return this.#fail('INVALID_CHUNK_SIZE', at)
+        else if (++this.#extensions > MAX_EXTENSIONS) return this.#fail('CHUNK_EXTENSIONS_OVERFLOW', at)
+        break
+      case SIZE_LF:
+        if (byte !== LF) return this.#fail('INVALID_CHUNK_SIZE', at)
+        this.#state = this.#left === 0 ? TRAILER : DATA
+        this.#digits = 0
+        break
+      case DATA_CR:
+        if (byte !== CR) return this.#fail('INVALID_CHUNK_END', at)
+        this.#state = DATA_LF
+        break
+      default:
+        if (byte !== LF) return this.#fail('INVALID_CHUNK_END', at)
+        this.#state = SIZE
+    }
+    return at + 1
+  }
+
+  #readTrailer(buffer: Bytes, start: number, end: number): number {
+    // Nearly always nothing but the empty line.
+    if (this.#tail === null && end - start >= 2 && buffer[start] === CR && buffer[start + 1] === LF) {
+      this.#finish()
+      return start + 2
+    }
+    const before = this.#tail?.length ?? 0
+    const piece = buffer.subarray(start, Math.min(end, start + MAX_TRAILER + 1 - before))
+    // Copied: the buffer is the socket's to reuse.
+    const section = this.#concat(this.#tail === null ? [piece] : [this.#tail, piece])
+    if (section.length >= 2 && section[0] === CR && section[1] === LF) {
+      this.#finish()
+      return start + 2 - before
+    }
+    const sectionEnd = headEnd(section, 0, section.length)
+    if (sectionEnd === -1) {
+      if (hasBareLineEnd(section, 0, section.length)) return this.#fail('INVALID_LINE_END', start)
+      if (section.length > MAX_TRAILER) return this.#fail('TRAILER_OVERFLOW', start)
+      this.#tail = section
+      return start + piece.length
+    }
+    const fault = readFields(section, 0, sectionEnd, this.trailers)
+    if (fault !== null) return this.#fail(fault, start)
+    this.#finish()
+    return start + sectionEnd - before
+  }
+
+  #finish(): void {
+    this.#state = DONE
+    this.#tail = null
+    this.done = true
+  }
+
+  #fail(fault: ChunkFault, at: number): number {
+    this.fault = fault
+    return at
+  }
+}

@@ -1,0 +1,73 @@
+/** The head of an HTTP/1.1 request, read strictly (RFC 9112 §3): what is not plainly a request is none. */
+import { type Bytes, CR, type HeadFault, LF, readFields, SP, TOKEN } from './bytes.ts'
+
+/** How the body behind a head is framed: a length in bytes, by chunks, or so that nobody can say. */
+export type Framing = number | 'chunked' | 'invalid'
+
+export type RequestHead = {
+  readonly method: string
+  /** Byte for byte as received: visible ASCII. */
+  readonly target: string
+  readonly minorVersion: 0 | 1
+  /** Flat, lower-case names, in order; values without white space around them. */
+  readonly fields: readonly string[]
+  readonly framing: Framing
+}
+
+/** Method names met all the time. */
+const METHODS = ['GET', 'POST', 'PUT', 'HEAD', 'DELETE', 'PATCH', 'OPTIONS'] as const
+/** ` HTTP/1.` */
+const VERSION = [32, 72, 84, 84, 80, 47, 49, 46] as const
+const MAX_LENGTH = /^\d{1,15}$/
+
+/** `start`…`end` is a whole head, its empty line included (headEnd). Never throws. */
+export function readRequestHead(buffer: Bytes, start: number, end: number): RequestHead | HeadFault {
+  let at = start
+  while (TOKEN[buffer[at] as number] !== 0) at++
+  if (at === start || buffer[at] !== SP) return 'INVALID_METHOD'
+  const method = methodAt(buffer, start, at)
+  at++
+  const targetStart = at
+  // Visible ASCII only: what a URI consists of (RFC 3986 §2), and what no reader downstream can take for white space.
+  for (let byte = buffer[at] as number; byte > SP && byte < 127; byte = buffer[at] as number) at++
+  if (at === targetStart) return 'INVALID_TARGET'
+  if (buffer[at] !== SP) return buffer[at] === CR || buffer[at] === LF ? 'INVALID_VERSION' : 'INVALID_TARGET'
+  const target = buffer.toString('latin1', targetStart, at)
+  for (const expected of VERSION) if (buffer[at++] !== expected) return 'INVALID_VERSION'
+  const minor = (buffer[at++] as number) - 48
+  if (minor !== 0 && minor !== 1) return 'INVALID_VERSION'
+  if (buffer[at] !== CR || buffer[at + 1] !== LF) {
+    return buffer[at] === CR || buffer[at] === LF ? 'INVALID_LINE_END' : 'INVALID_VERSION'
+  }
+  const fields: string[] = []
+  const fault = readFields(buffer, at + 2, end, fields)
+  if (fault !== null) return fault
+  return { method, target, minorVersion: minor, fields, framing: framingOf(fields) }
+}
+
+function methodAt(buffer: Bytes, start: number, end: number): string {
+  for (const method of METHODS) {
+    if (method.length !== end - start) continue
+    let i = 0
+    while (i < method.length && buffer[start + i] === method.charCodeAt(i)) i++
+    if (i === method.length) return method
+  }
+  return buffer.toString('latin1', start, end)
+}
+
+/** Without a length and a coding a request has no body (RFC 9112 §6.3); with more than one of either, nobody knows. */
+export function framingOf(fields: readonly string[]): Framing {
+  let framing: Framing | null = null
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i]
+    if (name === 'content-length') {
+      const value = fields[i + 1] as string
+      if (framing !== null || !MAX_LENGTH.test(value) || (value.length > 1 && value.startsWith('0'))) return 'invalid'
+      framing = Number(value)
+    } else if (name === 'transfer-encoding') {
+      if (framing !== null || (fields[i + 1] as string).toLowerCase() !== 'chunked') return 'invalid'
+      framing = 'chunked'
+    }
+  }
+  return framing ?? 0
+}
