@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
+import { METHODS as NODE_METHODS } from 'node:http'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { hasBareLineEnd, headEnd } from './bytes.ts'
-import { readRequestHead } from './request-head.ts'
+import { METHODS, readRequestHead } from './request-head.ts'
 import { readResponseHead } from './response-head.ts'
 
 const requestHead = (text: string) => readRequestHead(Buffer.from(text, 'latin1'), 0, Buffer.byteLength(text, 'latin1'))
@@ -24,6 +25,8 @@ const BROKEN: readonly (readonly [fault: string, head: string])[] = [
   ['INVALID_METHOD', ' GET / HTTP/1.1\r\n\r\n'],
   ['INVALID_METHOD', 'GE(T / HTTP/1.1\r\n\r\n'],
   ['INVALID_METHOD', 'GET\r\n\r\n'],
+  ['INVALID_METHOD', 'get / HTTP/1.1\r\n\r\n'],
+  ['INVALID_METHOD', 'FOO / HTTP/1.1\r\n\r\n'],
   ['INVALID_TARGET', 'GET  / HTTP/1.1\r\n\r\n'],
   ['INVALID_TARGET', 'GET /\tb HTTP/1.1\r\n\r\n'],
   ['INVALID_TARGET', 'GET /\xe9 HTTP/1.1\r\n\r\n'],
@@ -114,21 +117,27 @@ const value = fc.string({ unit: vchar, maxLength: 20 })
 
 test('whatever is written well is read back, wherever it stands in a buffer', () => {
   fc.assert(
-    fc.property(token, fc.array(fc.tuple(token, value)), fc.nat(40), fc.nat(40), (method, fields, before, after) => {
-      const lines = fields.map(([name, text]) => `${name}:${text}\r\n`).join('')
-      const text = `${method} /x HTTP/1.1\r\n${lines}\r\n`
-      const buffer = Buffer.from('\n'.repeat(before) + text + '\r\n'.repeat(after), 'latin1')
-      const end = headEnd(buffer, before, buffer.length)
-      assert.equal(end, before + text.length)
-      const head = readRequestHead(buffer, before, end)
-      assert.ok(typeof head !== 'string', String(head))
-      assert.equal(head.method, method)
-      const trimmed = (each: string) => each.replace(/^[ \t]+|[ \t]+$/g, '')
-      assert.deepEqual(
-        head.fields,
-        fields.flatMap(([name, each]) => [name.toLowerCase(), trimmed(each)]),
-      )
-    }),
+    fc.property(
+      fc.constantFrom(...METHODS),
+      fc.array(fc.tuple(token, value)),
+      fc.nat(40),
+      fc.nat(40),
+      (method, fields, before, after) => {
+        const lines = fields.map(([name, text]) => `${name}:${text}\r\n`).join('')
+        const text = `${method} /x HTTP/1.1\r\n${lines}\r\n`
+        const buffer = Buffer.from('\n'.repeat(before) + text + '\r\n'.repeat(after), 'latin1')
+        const end = headEnd(buffer, before, buffer.length)
+        assert.equal(end, before + text.length)
+        const head = readRequestHead(buffer, before, end)
+        assert.ok(typeof head !== 'string', String(head))
+        assert.equal(head.method, method)
+        const trimmed = (each: string) => each.replace(/^[ \t]+|[ \t]+$/g, '')
+        assert.deepEqual(
+          head.fields,
+          fields.flatMap(([name, each]) => [name.toLowerCase(), trimmed(each)]),
+        )
+      },
+    ),
   )
 })
 
@@ -166,4 +175,8 @@ test('a line end that can no longer become CRLF is seen before the head is compl
   const bare = (text: string) => hasBareLineEnd(Buffer.from(text), 0, text.length)
   for (const text of ['GET / HTTP/1.1\n', '\n', 'GET /\rx', 'a\r\r']) assert.equal(bare(text), true, text)
   for (const text of ['GET / HTTP/1.1\r\n', 'GET / HTTP/1.1\r', '', 'a\r\nb\r']) assert.equal(bare(text), false, text)
+})
+
+test('the table of methods is what Node’s parser knows', () => {
+  assert.deepEqual(METHODS.toSorted(), NODE_METHODS.toSorted())
 })

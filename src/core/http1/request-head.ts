@@ -14,10 +14,18 @@ export type RequestHead = {
   readonly framing: Framing
 }
 
-/** Method names met all the time. */
-const METHODS = ['GET', 'POST', 'PUT', 'HEAD', 'DELETE', 'PATCH', 'OPTIONS'] as const
+/**
+ * TABLE of methods that can be forwarded: those of the IANA registry that Node's parser knows, so that both engines take
+ * the same. Frequent ones first; CONNECT and TRACE are refused where requests are judged.
+ */
+export const METHODS =
+  'GET POST PUT HEAD DELETE PATCH OPTIONS ACL BIND CHECKOUT CONNECT COPY LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY PROPFIND PROPPATCH PURGE QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND UNLINK UNLOCK UNSUBSCRIBE'.split(
+    ' ',
+  )
 /** ` HTTP/1.` */
 const VERSION = [32, 72, 84, 84, 80, 47, 49, 46] as const
+/** Origin-form, asterisk-form, or absolute-form with an authority. */
+const TARGET = /^(?:\/|\*$|https?:\/\/[^/?#])/i
 const MAX_LENGTH = /^\d{1,15}$/
 
 /** `start`…`end` is a whole head, its empty line included (headEnd). Never throws. */
@@ -26,6 +34,7 @@ export function readRequestHead(buffer: Bytes, start: number, end: number): Requ
   while (TOKEN[buffer[at] as number] !== 0) at++
   if (at === start || buffer[at] !== SP) return 'INVALID_METHOD'
   const method = methodAt(buffer, start, at)
+  if (method === null) return 'INVALID_METHOD'
   at++
   const targetStart = at
   // Visible ASCII only: what a URI consists of (RFC 3986 §2), and what no reader downstream can take for white space.
@@ -33,6 +42,8 @@ export function readRequestHead(buffer: Bytes, start: number, end: number): Requ
   if (at === targetStart) return 'INVALID_TARGET'
   if (buffer[at] !== SP) return buffer[at] === CR || buffer[at] === LF ? 'INVALID_VERSION' : 'INVALID_TARGET'
   const target = buffer.toString('latin1', targetStart, at)
+  // Authority-form is CONNECT's alone (RFC 9112 §3.2.3).
+  if (!TARGET.test(target) && method !== 'CONNECT') return 'INVALID_TARGET'
   for (const expected of VERSION) if (buffer[at++] !== expected) return 'INVALID_VERSION'
   const minor = (buffer[at++] as number) - 48
   if (minor !== 0 && minor !== 1) return 'INVALID_VERSION'
@@ -45,14 +56,14 @@ export function readRequestHead(buffer: Bytes, start: number, end: number): Requ
   return { method, target, minorVersion: minor, fields, framing: framingOf(fields) }
 }
 
-function methodAt(buffer: Bytes, start: number, end: number): string {
+function methodAt(buffer: Bytes, start: number, end: number): string | null {
   for (const method of METHODS) {
     if (method.length !== end - start) continue
     let i = 0
     while (i < method.length && buffer[start + i] === method.charCodeAt(i)) i++
     if (i === method.length) return method
   }
-  return buffer.toString('latin1', start, end)
+  return null
 }
 
 /** Without a length and a coding a request has no body (RFC 9112 §6.3); with more than one of either, nobody knows. */
