@@ -2,7 +2,7 @@
  * Chunked bodies (RFC 9112 §7.1), taken apart strictly: sizes in plain hexadecimal, extensions bounded and dropped,
  * trailers read like any field and bounded. Holds no bytes of the body; each piece is told as it stands in the buffer.
  */
-import { type Bytes, CR, type HeadFault, HTAB, hasBareLineEnd, headEnd, LF, readFields, SP } from './bytes.ts'
+import { type Bytes, CR, type HeadFault, HTAB, hasBareLineEnd, headEnd, LF, readFields, SP, TOKEN } from './bytes.ts'
 
 export type ChunkFault =
   | 'INVALID_CHUNK_SIZE'
@@ -24,13 +24,60 @@ for (let i = 0; i < 16; i++) {
 }
 
 const SIZE = 0
+/** Behind `;`: a name has to begin. */
 const EXTENSION = 1
-const SIZE_LF = 2
-const DATA = 3
-const DATA_CR = 4
-const DATA_LF = 5
-const TRAILER = 6
-const DONE = 7
+const EXTENSION_NAME = 2
+/** Behind `=`: a token or a quoted string has to begin. */
+const EXTENSION_VALUE = 3
+const EXTENSION_TOKEN = 4
+const EXTENSION_QUOTED = 5
+const EXTENSION_ESCAPE = 6
+/** Behind the closing quote. */
+const EXTENSION_END = 7
+const SIZE_LF = 8
+const DATA = 9
+const DATA_CR = 10
+const DATA_LF = 11
+const TRAILER = 12
+const DONE = 13
+
+const SEMICOLON = 59
+const EQUALS = 61
+const QUOTE = 34
+const BACKSLASH = 92
+
+/** RFC 9112 §7.1.1 without optional white space: the state after `byte` in an extension; -1: not one. */
+function nextOfExtension(state: number, byte: number): number {
+  switch (state) {
+    case EXTENSION:
+      return TOKEN[byte] === 0 ? -1 : EXTENSION_NAME
+    case EXTENSION_NAME:
+      if (TOKEN[byte] !== 0) return EXTENSION_NAME
+      return byte === EQUALS ? EXTENSION_VALUE : behindExtension(byte)
+    case EXTENSION_VALUE:
+      if (byte === QUOTE) return EXTENSION_QUOTED
+      return TOKEN[byte] === 0 ? -1 : EXTENSION_TOKEN
+    case EXTENSION_TOKEN:
+      return TOKEN[byte] === 0 ? behindExtension(byte) : EXTENSION_TOKEN
+    case EXTENSION_QUOTED:
+      if (byte === QUOTE) return EXTENSION_END
+      if (byte === BACKSLASH) return EXTENSION_ESCAPE
+      return isText(byte) ? EXTENSION_QUOTED : -1
+    case EXTENSION_ESCAPE:
+      return isText(byte) ? EXTENSION_QUOTED : -1
+    default:
+      return behindExtension(byte)
+  }
+}
+
+function behindExtension(byte: number): number {
+  if (byte === CR) return SIZE_LF
+  return byte === SEMICOLON ? EXTENSION : -1
+}
+
+function isText(byte: number): boolean {
+  return (byte >= SP && byte !== 127) || byte === HTAB
+}
 
 export type ChunkReader = {
   /**
@@ -96,15 +143,10 @@ class Reader implements ChunkReader {
         } else if (this.#digits === 0) return this.#fail('INVALID_CHUNK_SIZE', at)
         else if (byte === CR) this.#state = SIZE_LF
         // No white space before the semicolon: parsers disagree on where the size ends.
-        else if (byte === 59) this.#state = EXTENSION
+        else if (byte === SEMICOLON) this.#state = EXTENSION
         else return this.#fail('INVALID_CHUNK_SIZE', at)
         break
       }
-      case EXTENSION:
-        if (byte === CR) this.#state = SIZE_LF
-        else if ((byte < SP && byte !== HTAB) || byte === 127) return this.#fail('INVALID_CHUNK_SIZE', at)
-        else if (++this.#extensions > MAX_EXTENSIONS) return this.#fail('CHUNK_EXTENSIONS_OVERFLOW', at)
-        break
       case SIZE_LF:
         if (byte !== LF) return this.#fail('INVALID_CHUNK_SIZE', at)
         this.#state = this.#left === 0 ? TRAILER : DATA
@@ -114,9 +156,16 @@ class Reader implements ChunkReader {
         if (byte !== CR) return this.#fail('INVALID_CHUNK_END', at)
         this.#state = DATA_LF
         break
-      default:
+      case DATA_LF:
         if (byte !== LF) return this.#fail('INVALID_CHUNK_END', at)
         this.#state = SIZE
+        break
+      default: {
+        const next = nextOfExtension(this.#state, byte)
+        if (next === -1) return this.#fail('INVALID_CHUNK_SIZE', at)
+        if (++this.#extensions > MAX_EXTENSIONS) return this.#fail('CHUNK_EXTENSIONS_OVERFLOW', at)
+        this.#state = next
+      }
     }
     return at + 1
   }
