@@ -144,6 +144,7 @@ export function readFields(buffer: Bytes, start: number, end: number, fields: st
     if (at === nameStart || buffer[at] !== COLON) return 'INVALID_FIELD_NAME'
     const name = nameAt(buffer, nameStart, at, hash)
     at++
+    const afterColon = at
     while (buffer[at] === SP || buffer[at] === HTAB) at++
     const valueStart = at
     while (VALUE[buffer[at] as number] === 1) at++
@@ -151,11 +152,19 @@ export function readFields(buffer: Bytes, start: number, end: number, fields: st
     if (buffer[at + 1] !== LF) return 'INVALID_LINE_END'
     let valueEnd = at
     while (valueEnd > valueStart && (buffer[valueEnd - 1] === SP || buffer[valueEnd - 1] === HTAB)) valueEnd--
+    // Node reads `chunked` with a tab behind it as no coding at all: what frames a message must not depend on the reader.
+    if ((name === 'transfer-encoding' || name === 'content-length') && hasTab(buffer, afterColon, at))
+      return 'INVALID_FIELD_VALUE'
     fields.push(name, valueEnd === valueStart ? '' : text.slice(valueStart - start, valueEnd - start))
     if (fields.length > MAX_FIELDS * 2) return 'TOO_MANY_FIELDS'
     at += 2
   }
   return 'INVALID_LINE_END'
+}
+
+function hasTab(buffer: Bytes, start: number, end: number): boolean {
+  for (let at = start; at < end; at++) if (buffer[at] === HTAB) return true
+  return false
 }
 
 const EMPTY_LINE = Uint8Array.of(CR, LF, CR, LF)

@@ -76,6 +76,8 @@ test('framing: one length or chunked alone; anything else is nobody’s to inter
     ['transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n', 'invalid'],
     ['transfer-encoding: identity\r\n', 'invalid'],
     ['transfer-encoding: \x0bchunked\r\n', 'INVALID_FIELD_VALUE'],
+    ['transfer-encoding: chunked\t\r\n', 'INVALID_FIELD_VALUE'],
+    ['content-length:\t5\r\n', 'INVALID_FIELD_VALUE'],
   ]
   for (const [fields, expected] of rows) assert.equal(framing(fields), expected, fields)
 })
