@@ -16,7 +16,11 @@ type Served = {
 }
 
 /** Serves one connection, which `dial` makes; its requests are never answered. */
-async function serveOne(t: TestContext, dial: (port: number) => { destroy(): unknown }): Promise<Served> {
+async function serveOne(
+  t: TestContext,
+  dial: (port: number) => { destroy(): unknown },
+  idleTimeoutMs = 3_600_000,
+): Promise<Served> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const arrived = once(server, 'connection') as Promise<[Socket]>
@@ -31,7 +35,8 @@ async function serveOne(t: TestContext, dial: (port: number) => { destroy(): unk
     },
     failed: () => {},
   }
-  const { session } = serveHttp2(socket, testSettings().http, handlers, LIVENESS_MS)
+  const limits = { ...testSettings().http, idleTimeoutMs }
+  const { session } = serveHttp2(socket, limits, handlers, LIVENESS_MS)
   t.after(() => {
     client.destroy()
     session.destroy()
@@ -73,4 +78,29 @@ test('a caller that answers them may take as long as it likes', async (t) => {
   await requested
   await asked
   assert.deepEqual([session.destroyed, ended], [false, []])
+})
+
+test('a session without streams ends after the idle timeout; the time begins anew when the last stream ends', async (t) => {
+  const idleMs = 200
+  const { promise: closed, resolve } = Promise.withResolvers<number>()
+  let endedAt = 0
+  await serveOne(
+    t,
+    (port) => {
+      const client = connect(`http://127.0.0.1:${port}`)
+      client.on('error', () => {})
+      client.on('goaway', (code) => resolve(code))
+      const stream = client.request({ ':path': '/' }).on('error', () => {})
+      // Longer than the idle timeout: a stream is open, so nothing is idle.
+      setTimeout(() => {
+        assert.equal(client.closed, false)
+        endedAt = performance.now()
+        stream.close()
+      }, 2 * idleMs)
+      return client
+    },
+    idleMs,
+  )
+  assert.equal(await closed, 0)
+  assert.ok(performance.now() - endedAt >= idleMs - 20)
 })

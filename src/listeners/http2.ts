@@ -58,14 +58,22 @@ export function serveHttp2(
   let open = 0
   let leaving = false
   const endWhenQuiet = () => {
-    if (leaving && open === 0) setTimeout(() => session.destroy(), DELAYED_CLOSE_MS).unref()
+    if (open > 0) return
+    if (leaving) setTimeout(() => session.destroy(), DELAYED_CLOSE_MS).unref()
+    else idle.refresh()
   }
   const leave = () => {
     leaving = true
     session.close()
     endWhenQuiet()
   }
-  session.setTimeout(limits.idleTimeoutMs, leave)
+  // Not `session.setTimeout`: Node 24 does not clear that timer when the session is destroyed, so that every session of
+  // the last hour stayed in memory.
+  const idle = setTimeout(() => {
+    if (open === 0) leave()
+  }, limits.idleTimeoutMs)
+  idle.unref()
+  session.once('close', () => clearTimeout(idle))
   endWhenDead(session, () => open > 0, livenessMs)
   session.on('stream', (stream: ServerHttp2Stream, headers, flags: number, raw: string[]) => {
     streams += 1

@@ -14,6 +14,7 @@ const FORBIDDEN: Readonly<Record<string, readonly [denial: string, ...addresses:
   'loopback.example': ['loopback', '127.0.0.1'],
   'loopback6.example': ['loopback', '::1'],
   'unspecified.example': ['unspecified', '0.0.0.0'],
+  'unspecified6.example': ['unspecified', '::'],
   'private.example': ['private', '10.1.2.3'],
   'private172.example': ['private', '172.31.255.254'],
   'private192.example': ['private', '192.168.0.1'],
@@ -25,10 +26,17 @@ const FORBIDDEN: Readonly<Record<string, readonly [denial: string, ...addresses:
   'alibaba.example': ['metadata', '100.100.100.200'],
   'cgnat.example': ['cgnat', '100.64.0.1'],
   'multicast.example': ['multicast', '224.0.0.1'],
-  'reserved.example': ['reserved', '255.255.255.255'],
+  'multicast6.example': ['multicast', 'ff02::1'],
+  'reserved.example': ['reserved', '240.0.0.1'],
+  'broadcast.example': ['reserved', '255.255.255.255'],
+  'ietf.example': ['reserved', '192.0.0.1'],
+  'benchmark.example': ['benchmark', '198.18.0.1'],
+  'documentation.example': ['documentation', '192.0.2.1'],
+  'discard6.example': ['reserved', '100::1'],
   'mapped.example': ['private', '::ffff:a00:1'],
   'nat64.example': ['loopback', '64:ff9b::7f00:1'],
   '6to4.example': ['loopback', '2002:7f00:1::'],
+  'teredo.example': ['loopback', '2001:0:4136:e378:8000:63bf:80ff:fffe'],
 }
 
 let origin: EchoOrigin
@@ -97,7 +105,7 @@ function assertDenied({ answer, line }: { readonly answer: Answer; readonly line
 }
 
 describe('a registered name that resolves to a forbidden address', () => {
-  it('is 403 with the class, and nothing is dialled', async (t) => {
+  it('threat 37: is 403 with the class, and nothing is dialled', async (t) => {
     const harness = await started(t, { spec: spec(), resources: { 'all.yaml': byName(Object.keys(FORBIDDEN)) } })
     const accepted = origin.accepted()
     const caller = new Caller(harness)
@@ -128,7 +136,7 @@ describe('a registered name that resolves to a forbidden address', () => {
     await harness.stop(3)
   })
 
-  it('of a mixed answer only what is allowed is dialled', async (t) => {
+  it('threat 39: of a mixed answer only what is allowed is dialled', async (t) => {
     const harness = await started(t, {
       spec: spec(['127.0.0.1']),
       resources: { 'all.yaml': byName(['mixed.example']) },
@@ -142,7 +150,7 @@ describe('a registered name that resolves to a forbidden address', () => {
     await harness.stop(20)
   })
 
-  it('that changes its answer is judged anew (rebinding)', async (t) => {
+  it('threat 38: that changes its answer is judged anew (rebinding)', async (t) => {
     answers.set('rebound.example', ['127.0.0.1'])
     const harness = await started(t, {
       spec: { ...spec(['127.0.0.1']), dns: { servers: [dns.address], minTtl: '50ms', maxTtl: '50ms', staleFor: '0s' } },
@@ -162,7 +170,7 @@ describe('a registered name that resolves to a forbidden address', () => {
     await harness.stop(requests)
   })
 
-  it('is refused for the gateway’s own listeners, whatever is allowed', async (t) => {
+  it('threat 41: is refused for the gateway’s own listeners, whatever is allowed', async (t) => {
     const harness = await started(t, { spec: spec(['127.0.0.0/8', '0.0.0.0/8']), resources: {} })
     answers.set('own.example', ['127.0.0.1'])
     answers.set('own-zero.example', ['0.0.0.0'])
@@ -260,26 +268,30 @@ describe('names and addresses in the request itself', () => {
     await harness.stop(7)
   })
 
-  it('other spellings of an address are no way round', async (t) => {
+  it('threat 40: other spellings of an address are no way round', async (t) => {
     const harness = await started(t, {
       spec: spec([], { outboundTrafficPolicy: { mode: 'ALLOW_ANY' } }),
       resources: { 'all.yaml': documents(gateway()) },
     })
     const accepted = origin.accepted()
     const caller = new Caller(harness)
-    for (const spelling of [
-      '2130706433',
-      '0x7f.1',
-      '0x7f000001',
-      '0177.0.0.1',
-      '127.1',
-      '[::ffff:7f00:1]',
-      '[::ffff:127.0.0.1]',
-      '127.0.0.1.',
-      '[0:0:0:0:0:0:0:1]',
-    ]) {
-      const { answer } = await caller.call(`${spelling}:${origin.port}`)
-      assert.ok([400, 403].includes(answer.status), `${spelling}: ${answer.status}`)
+    const refused = { status: 400, reason: 'bad_request', details: 'invalid_authority' }
+    const denied = { status: 403, reason: 'address_denied', details: 'address_denied{loopback}' }
+    for (const [spelling, expected] of [
+      ['2130706433', refused],
+      ['0x7f.1', refused],
+      ['0x7f000001', refused],
+      ['0177.0.0.1', refused],
+      ['127.1', refused],
+      ['127.0.0.1.', refused],
+      ['[0:0:0:0:0:0:0:1]', refused],
+      ['[::ffff:127.0.0.1]', refused],
+      // The one canonical spelling of that address: read, and judged by the IPv4 address within.
+      ['[::ffff:7f00:1]', denied],
+    ] as const) {
+      const { answer, line } = await caller.call(`${spelling}:${origin.port}`)
+      const { reason, response_code_details: details } = line
+      assert.deepEqual({ status: answer.status, reason, details }, expected, spelling)
     }
     assert.equal(origin.accepted(), accepted)
     await harness.stop(caller.sent)

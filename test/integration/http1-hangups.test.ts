@@ -1,5 +1,5 @@
 /**
- * Callers who leave (threats D2 9): before, during and after a request, by FIN, RST or half-close. The upstream connection
+ * Callers who leave (threat 9): before, during and after a request, by FIN, RST or half-close. The upstream connection
  * is freed within a second, the one line says DC, and nothing is left open.
  */
 import assert from 'node:assert/strict'
@@ -69,7 +69,7 @@ for (const carrier of ['mesh', 'plain'] as const) {
   for (const [way, leave] of Object.entries(WAYS)) {
     // A TLS socket cannot be made to send RST.
     if (carrier === 'mesh' && way.startsWith('resets')) continue
-    test(`${carrier}: the caller ${way}`, async (t) => {
+    test(`threat 9: ${carrier}: the caller ${way}`, async (t) => {
       const origin = await startRawOrigin()
       t.after(() => origin.close())
       const site = await startSite(t, origin.port)
@@ -109,7 +109,7 @@ for (const carrier of ['mesh', 'plain'] as const) {
   }
 }
 
-test('a caller who leaves between requests leaves no further line, and the upstream connection stays good', async (t) => {
+test('threat 9: a caller who leaves between requests leaves no further line, and the upstream connection stays good', async (t) => {
   const origin = await startRawOrigin({
     onRequest: (connection) => connection.socket.write('HTTP/1.1 204 No Content\r\n\r\n'),
   })

@@ -1,5 +1,5 @@
 /**
- * Header fields across the gateway (threats D2 7, 11, 14; behaviour §7.4, §10.4; contract §4): nothing hop-by-hop and nothing of the
+ * Header fields across the gateway (threats 11, 14; behaviour §7.4, §10.4; contract §4): nothing hop-by-hop and nothing of the
  * mesh leaves, nothing a site says can pass for our word, and everything else is carried as it came.
  */
 import assert from 'node:assert/strict'
@@ -36,19 +36,19 @@ test('what leaves and what does not', async (t) => {
   const site = await startSite(t, origin.port)
   const sent = () => origin.connections.map(({ text }) => text).join('')
   const rows: Readonly<Record<string, readonly [fields: string, carried: readonly string[]]>> = {
-    'hop-by-hop fields stay here': [
+    'threat 11: hop-by-hop fields stay here': [
       'Connection: keep-alive\r\nKeep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nTE: trailers, deflate\r\nTrailer: x\r\nProxy-Authorization: Basic eA==\r\nProxy-Authenticate: Basic\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nX-Kept: 1\r\n',
       ['x-kept: 1'],
     ],
-    'and what Connection names': [
+    'threat 11: and what Connection names': [
       'Connection: close, x-authz, X-Other\r\nX-Authz: a\r\nx-other: b\r\nx-authz: c\r\nX-Kept: 1\r\n',
       ['x-kept: 1'],
     ],
-    'in several Connection fields': [
+    'threat 11: in several Connection fields': [
       'Connection: x-one\r\nConnection: ,x-two,,\r\nX-One: a\r\nX-Two: b\r\nX-Kept: 1\r\n',
       ['x-kept: 1'],
     ],
-    'fields of the mesh and of proxies stay here': [
+    'threat 14: fields of the mesh and of proxies stay here': [
       'X-Envoy-Peer-Metadata: e30=\r\nX-Envoy-Peer-Metadata-Id: sidecar~1\r\nX-Forwarded-Client-Cert: By=x;URI=spiffe://a\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: other\r\nForwarded: for=1.2.3.4\r\nX-Envoy-Attempt-Count: 1\r\nX-Envoy-Original-Path: /x\r\nX-Envoy-Upstream-Rq-Timeout-Ms: 1\r\nX-Envoy-Retry-On: 5xx\r\nX-Envoy-Max-Retries: 9\r\nX-Sallyport-Reason: x\r\nX-Kept: 1\r\n',
       ['x-kept: 1'],
     ],
@@ -87,7 +87,7 @@ test('tracing.propagate: false ends trace context at the border', async (t) => {
   await site.harness.stop(1)
 })
 
-test('Connection may not take away what the request means', async (t) => {
+test('threat 11: Connection may not take away what the request means', async (t) => {
   const origin = await startRawOrigin({ onRequest: (connection) => connection.socket.write(OK) })
   t.after(() => origin.close())
   const site = await startSite(t, origin.port)
@@ -112,7 +112,7 @@ test('Connection may not take away what the request means', async (t) => {
   await site.harness.stop(rows.length)
 })
 
-test('callers cannot steer timeouts and retries', async (t) => {
+test('threat 14: callers cannot steer timeouts and retries', async (t) => {
   let requests = 0
   const origin = await startRawOrigin({
     onRequest: (connection) => {
@@ -129,7 +129,7 @@ test('callers cannot steer timeouts and retries', async (t) => {
   await site.harness.stop(1)
 })
 
-test('what comes back', async (t) => {
+test('threat 14: what comes back', async (t) => {
   const response = [
     'HTTP/1.1 200 Very Well',
     'Server: nginx/1.0',

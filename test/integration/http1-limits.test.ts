@@ -1,5 +1,5 @@
 /**
- * Size and time limits of HTTP/1.1 heads (threats D2 10), and answers that must reach a caller who is still talking:
+ * Size and time limits of HTTP/1.1 heads (threat 10), and answers that must reach a caller who is still talking:
  * unread bytes would make the system send RST, and the answer would be lost.
  */
 import assert from 'node:assert/strict'
@@ -32,7 +32,7 @@ const TOO_LARGE: Readonly<Record<string, { readonly bytes: string; readonly deta
   },
 }
 
-test('heads over the limits are answered 431 and go nowhere', async (t) => {
+test('threat 10: heads over the limits are answered 431 and go nowhere', async (t) => {
   const origin = await startRawOrigin()
   t.after(() => origin.close())
   const site = await startSite(t, origin.port)
@@ -88,7 +88,7 @@ test('limits come from the bootstrap', async (t) => {
 })
 
 for (const carrier of CARRIERS) {
-  test(`${carrier}: a head that never ends is answered 408`, async (t) => {
+  test(`threat 10: ${carrier}: a head that never ends is answered 408`, async (t) => {
     const origin = await startRawOrigin()
     t.after(() => origin.close())
     const site = await startSite(t, origin.port, { spec: { http: { limits: { headersTimeout: '500ms' } } } })
@@ -108,7 +108,7 @@ for (const carrier of CARRIERS) {
     await site.harness.stop(1)
   })
 
-  test(`${carrier}: a second head that never ends, on a connection that was in order`, async (t) => {
+  test(`threat 10: ${carrier}: a second head that never ends, on a connection that was in order`, async (t) => {
     const origin = await startEchoOrigin()
     t.after(() => origin.close())
     const site = await startSite(t, origin.port, { spec: { http: { limits: { headersTimeout: '500ms' } } } })

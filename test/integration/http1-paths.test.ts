@@ -1,5 +1,5 @@
 /**
- * DENY /admin against every spelling of it, in each mode of `pathNormalization` (threats D2 22; behaviour §10.7): what a mode maps to
+ * DENY /admin against every spelling of it, in each mode of `pathNormalization` (threat 22; behaviour §10.7): what a mode maps to
  * /admin is refused, and otherwise the path that goes out is the very one that was judged.
  */
 import assert from 'node:assert/strict'
@@ -42,6 +42,7 @@ const SPELLINGS: Readonly<Record<string, readonly [Outcome, Outcome, Outcome, Ou
   '/a\\..\\admin': ['=', DENIED, DENIED, DENIED],
   '/a\\admin': ['=', '/a/admin', '/a/admin', '/a/admin'],
   '/a%2f..%2fadmin': ['=', '=', '=', DENIED],
+  '/a%2fadmin': ['=', '=', '=', '/a/admin'],
   '/%2Fadmin': ['=', '=', '=', DENIED],
   '/%5cadmin': ['=', '=', '=', DENIED],
   '/a//../admin': ['=', '/a/admin', '/a/admin', '/a/admin'],
@@ -66,7 +67,7 @@ const SPELLINGS: Readonly<Record<string, readonly [Outcome, Outcome, Outcome, Ou
 }
 
 for (const [column, mode] of MODES.entries()) {
-  test(`pathNormalization ${mode}: DENY /admin, and what is really sent`, async (t) => {
+  test(`threat 22: pathNormalization ${mode}: DENY /admin, and what is really sent`, async (t) => {
     const origin = await startRawOrigin({
       onRequest: (connection) => connection.socket.write('HTTP/1.1 204 No Content\r\n\r\n'),
     })
@@ -103,7 +104,7 @@ for (const [column, mode] of MODES.entries()) {
   })
 }
 
-test('BASE is the default', async (t) => {
+test('threat 22: BASE is the default', async (t) => {
   const origin = await startRawOrigin()
   t.after(() => origin.close())
   const site = await startSite(t, origin.port, { resources: { 'deny.yaml': DENY_ADMIN } })

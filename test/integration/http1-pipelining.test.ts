@@ -1,5 +1,5 @@
 /**
- * Several requests on one connection (threats D2 4): answered in order, one after the other; a body stays a body
+ * Several requests on one connection (threat 4): answered in order, one after the other; a body stays a body
  * whatever the method; and nothing behind a malformed request is ever a request.
  */
 import assert from 'node:assert/strict'
@@ -100,7 +100,7 @@ for (const carrier of ['mesh', 'plain'] as const) {
 const SMUGGLED = `GET /smuggled HTTP/1.1\r\n${H}\r\n`
 
 for (const method of ['DELETE', 'OPTIONS', 'GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'PROPFIND']) {
-  test(`the body of a ${method} stays a body, chunked or counted, and the connection stays in step`, async (t) => {
+  test(`threat 4: the body of a ${method} stays a body, chunked or counted, and the connection stays in step`, async (t) => {
     const answered = (connection: RecordedConnection) =>
       void connection
         .until((text) => text.includes('0\r\n\r\n'))

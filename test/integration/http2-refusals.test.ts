@@ -38,7 +38,7 @@ function get(pseudo: Readonly<Record<string, string | null>> = {}, more: Fields 
 
 const many = (count: number): Fields => Array.from({ length: count }, (_, i) => [`x-${i}`, '1'] as const)
 
-test('ambiguous requests are answered by the gateway, one line each, and nothing goes out', async (t) => {
+test('threat 18: ambiguous requests are answered by the gateway, one line each, and nothing goes out', async (t) => {
   const { harness, origin, mesh } = await start(t)
   const cases: readonly (readonly [what: string, fields: Fields, status: number, details: string])[] = [
     ['host is another name', get({}, [['host', 'other.example']]), 400, 'conflicting_authorities'],
@@ -78,7 +78,7 @@ test('ambiguous requests are answered by the gateway, one line each, and nothing
   await harness.stop(cases.length)
 })
 
-test('what the HTTP/2 layer refuses is reset with PROTOCOL_ERROR, and the session goes on', async (t) => {
+test('threat 18: what the HTTP/2 layer refuses is reset with PROTOCOL_ERROR, and the session goes on', async (t) => {
   const { harness, origin, mesh } = await start(t)
   const cases: readonly (readonly [what: string, fields: Fields])[] = [
     ['no authority and no host', get({ ':authority': null })],
@@ -136,7 +136,7 @@ test('what the HTTP/2 layer refuses is reset with PROTOCOL_ERROR, and the sessio
   await harness.stop(1)
 })
 
-test('control characters never cross from HTTP/2 into the HTTP/1.1 request', async (t) => {
+test('threat 18: control characters never cross from HTTP/2 into the HTTP/1.1 request', async (t) => {
   const { harness, origin, mesh } = await start(t)
   const client = new FrameClient(await meshConnect(mesh))
   const values = [
@@ -162,7 +162,7 @@ test('control characters never cross from HTTP/2 into the HTTP/1.1 request', asy
   assert.ok(length <= values.length + 1)
 })
 
-test('a body that is longer or shorter than its content-length never becomes another request', async (t) => {
+test('threat 18: a body that is longer or shorter than its content-length never becomes another request', async (t) => {
   const { harness, origin, mesh } = await start(t)
   const smuggled = Buffer.from('helloGET /smuggled HTTP/1.1\r\nhost: site.example\r\n\r\n')
   for (const [body, sent] of [
@@ -185,7 +185,7 @@ test('a body that is longer or shorter than its content-length never becomes ano
   await harness.stop(2)
 })
 
-test('host equal to :authority is fine, and so is host alone; only one host goes out', async (t) => {
+test('threat 18: host equal to :authority is fine, and so is host alone; only one host goes out', async (t) => {
   const { harness, origin, mesh } = await start(t)
   const client = new FrameClient(await meshConnect(mesh))
   client.request(1, get({}, [['host', HOST]]))

@@ -28,7 +28,7 @@ async function start(t: TestContext): Promise<World> {
 
 const mesh = ({ harness, svid }: World) => ({ port: harness.gateway.port(80), svid, ca: harness.pki.root })
 
-test('every ALPN list of a sidecar, and none, is served in the version it then speaks', async (t) => {
+test('threat 36: every ALPN list of a sidecar, and none, is served in the version it then speaks', async (t) => {
   const world = await start(t)
   const cases: readonly (readonly [alpn: readonly string[], chosen: string | false, speaks: 'h1' | 'h2'])[] = [
     [['istio-h2', 'istio', 'h2'], 'h2', 'h2'],
@@ -62,7 +62,7 @@ test('every ALPN list of a sidecar, and none, is served in the version it then s
   await world.harness.stop(cases.length * 2)
 })
 
-test('a request over mTLS carries its body, is logged as HTTP/2, and reaches the origin as one HTTP/1.1 request', async (t) => {
+test('threat 19: a request over mTLS carries its body, is logged as HTTP/2, and reaches the origin as one HTTP/1.1 request', async (t) => {
   const world = await start(t)
   const session = await meshH2(mesh(world))
   const headers = { cookie: ['a=1', 'b=2'], te: 'trailers', 'x-envoy-max-retries': '9', 'content-type': 'text/plain' }
@@ -197,7 +197,7 @@ test('request and response trailers are dropped, and the messages stay whole', a
   await harness.stop(1)
 })
 
-test('a plaintext HTTP2 server takes prior knowledge and HTTP/1.1, without identity', async (t) => {
+test('threat 19: a plaintext HTTP2 server takes prior knowledge and HTTP/1.1, without identity', async (t) => {
   const world = await start(t)
   const port = world.harness.gateway.port(443)
   const session = h2Over(await plainConnect(port))

@@ -6,7 +6,7 @@ import { gatewayYaml } from '../../src/testing/egress-resources.ts'
 import { plainConnect, request } from '../../src/testing/mesh-client.ts'
 import { started } from './started.ts'
 
-test('ALLOW_ANY does not lead to names of the inside, and no question leaves the gateway', async (t) => {
+test('threat 42: ALLOW_ANY does not lead to names of the inside, and no question leaves the gateway', async (t) => {
   const asked: string[] = []
   const dns = await startDnsServer(({ name }) => {
     asked.push(name)

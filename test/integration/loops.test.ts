@@ -10,7 +10,7 @@ import { started } from './started.ts'
 const spec = { addressGuard: { allow: ['127.0.0.0/8'] } }
 const PLAIN = gatewayYaml([{ port: 80, name: 'http', protocol: 'HTTP' }])
 
-test('two gateways that name each other as the site: one turn, then 403', async (t) => {
+test('threat 41: two gateways that name each other as the site: one turn, then 403', async (t) => {
   const first = await started(t, { spec, resources: { 'gateway.yaml': PLAIN } })
   const second = await started(t, {
     spec,
@@ -30,7 +30,7 @@ test('two gateways that name each other as the site: one turn, then 403', async 
   await first.stop(2)
 })
 
-test('a chain of two gateways with the same name is no circle, and nothing is marked towards the outside', async (t) => {
+test('threat 41: a chain of two gateways with the same name is no circle, and nothing is marked towards the outside', async (t) => {
   const origin = await startEchoOrigin()
   t.after(() => origin.close())
   const inner = await started(t, {

@@ -41,7 +41,7 @@ const resources = (port: number, spec: object = {}): HarnessOptions['resources']
 const field = (headers: Readonly<Record<string, string>>, name: string) =>
   Object.entries(headers).find(([key]) => key.toLowerCase() === name)?.[1]
 
-it('outside: no x-envoy-*, x-forwarded-*, forwarded; x-request-id and trace fields stay', async (t) => {
+it('threat 14: outside: no x-envoy-*, x-forwarded-*, forwarded; x-request-id and trace fields stay', async (t) => {
   const harness = await started(t, { resources: resources(origin.port) })
   const socket = await plainConnect(harness.gateway.port(80))
   const answer = await request(socket, HOST, {
@@ -96,7 +96,7 @@ it('inside the mesh: the caller’s address, as this gateway saw it', async (t) 
   await harness.stop(1)
 })
 
-it('back: what an upstream says in our name is taken out', async (t) => {
+it('threat 14: back: what an upstream says in our name is taken out', async (t) => {
   const lines = [
     'HTTP/1.1 200 OK',
     'content-length: 2',

@@ -1,4 +1,4 @@
-/** Which server a ClientHello gets, and what is not a ClientHello a server can use (contract §4, §5; threats 33). */
+/** Which server a ClientHello gets, and what is not a ClientHello a server can use (contract §4, §5; threat 33). */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -115,7 +115,7 @@ test('the server with the most specific host for the SNI answers: exact, then lo
   await harness.stop(0)
 })
 
-test('an SNI nobody claims, and none: closed with the reason, and the log names the fix', async (t) => {
+test('threat 33: an SNI nobody claims, and none: closed with the reason, and the log names the fix', async (t) => {
   const { harness } = await start(t, [{ ...MESH_SERVER, hosts: [HOST, '*.wild.example'] }])
   const svid = await harness.pki.svid('apps/sleep')
   const names = ['other.example', SIDECAR_SNI, 'wild.example', `${HOST}.evil`, `x${HOST}`, '']
@@ -151,7 +151,7 @@ test('an SNI nobody claims, and none: closed with the reason, and the log names 
   await harness.stop(names.length + 2)
 })
 
-test('a ClientHello in pieces of one byte, and one spread over several records, is read', async (t) => {
+test('threat 33: a ClientHello in pieces of one byte, and one spread over several records, is read', async (t) => {
   const { harness, origin } = await start(t, [{ ...MESH_SERVER, hosts: [HOST] }])
   const svid = await harness.pki.svid('apps/sleep')
   const bytewise = (hello: Buffer) => Array.from(hello, (byte) => Buffer.from([byte]))
@@ -180,7 +180,7 @@ test('a ClientHello in pieces of one byte, and one spread over several records, 
   await harness.stop(2)
 })
 
-test('bytes that are no TLS on a TLS port: closed, one line each, nothing dialled', async (t) => {
+test('threat 33: bytes that are no TLS on a TLS port: closed, one line each, nothing dialled', async (t) => {
   const { harness, origin } = await start(t, [MESH_SERVER])
   const cases = [
     `GET / HTTP/1.1\r\nhost: ${HOST}\r\n\r\n`,
@@ -205,7 +205,7 @@ test('bytes that are no TLS on a TLS port: closed, one line each, nothing dialle
   await harness.stop(cases.length)
 })
 
-test('a ClientHello that OpenSSL then refuses: one line that says so', async (t) => {
+test('threat 33: a ClientHello that OpenSSL then refuses: one line that says so', async (t) => {
   const { harness } = await start(t, [MESH_SERVER])
   const options: readonly tls.ConnectionOptions[] = [
     { maxVersion: 'TLSv1.1', minVersion: 'TLSv1', ciphers: 'DEFAULT@SECLEVEL=0' },

@@ -1,5 +1,5 @@
 /**
- * Trust that changes under open connections and tickets (threats 32, contract §9): a CA that is removed takes its callers
+ * Trust that changes under open connections and tickets (threat 32, contract §9): a CA that is removed takes its callers
  * with it on new, resumed and kept-alive connections; everybody else, and a CA that is only added, is not disturbed.
  */
 import assert from 'node:assert/strict'
@@ -66,7 +66,7 @@ async function served(connect: Promise<TLSSocket>): Promise<{ socket: TLSSocket;
 }
 
 for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
-  test(`${maxVersion}: a resumed session carries the identity, and policy judges it anew`, async (t) => {
+  test(`threat 32: ${maxVersion}: a resumed session carries the identity, and policy judges it anew`, async (t) => {
     const { harness, home, connect } = await start(t, 'home')
     const { socket, session } = await served(connect(home, { maxVersion }))
     socket.destroy()
@@ -86,7 +86,7 @@ for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
     await harness.stop(4)
   })
 
-  test(`${maxVersion}: a removed CA takes its callers with it on every kind of connection`, async (t) => {
+  test(`threat 32: ${maxVersion}: a removed CA takes its callers with it on every kind of connection`, async (t) => {
     const { harness, home, other, connect, trust } = await start(t, 'both')
     const stays = await served(connect(home, { maxVersion }))
     const goes = await served(connect(other, { maxVersion }))
@@ -117,7 +117,7 @@ async function closedBy(connecting: Promise<TLSSocket>): Promise<string> {
   }
 }
 
-test('an HTTP/2 session of a removed CA is ended with its next stream; no stream is left waiting', async (t) => {
+test('threat 32: an HTTP/2 session of a removed CA is ended with its next stream; no stream is left waiting', async (t) => {
   const { harness, home, other, connect, trust } = await start(t, 'both')
   const alpn = ['istio-h2', 'istio', 'h2']
   const stays = h2Over(await connect(home, { alpn }))

@@ -62,8 +62,11 @@ const INSIDE: Readonly<Record<string, readonly [Sent, Expected]>> = {
   'the same name outside': [{ outer: CNN, bytes: hello(CNN) }, 'site'],
   'the same name outside, in capitals': [{ outer: 'Edition.CNN.com', bytes: hello(CNN) }, 'site'],
   'the gateway’s own name outside': [{ outer: OWN, bytes: hello(CNN) }, 'site'],
-  'another name outside': [{ outer: 'www.example.org', bytes: hello(CNN) }, 'sni_mismatch'],
-  'another name outside, for one nobody routes': [{ outer: CNN, bytes: hello('www.example.org') }, 'sni_mismatch'],
+  'threat 34: another name outside': [{ outer: 'www.example.org', bytes: hello(CNN) }, 'sni_mismatch'],
+  'threat 34: another name outside, for one nobody routes': [
+    { outer: CNN, bytes: hello('www.example.org') },
+    'sni_mismatch',
+  ],
   'a name nobody routes': [{ bytes: hello('www.example.org') }, 'not_registered'],
   'a name below a routed one': [{ bytes: hello(`a.${CNN}`) }, 'not_registered'],
   'the name of the tcp route': [{ bytes: hello(DB) }, 'database'],
@@ -102,7 +105,7 @@ const INSIDE: Readonly<Record<string, readonly [Sent, Expected]>> = {
   'HTTP: bytes like any other': [{ bytes: Buffer.from(`GET / HTTP/1.1\r\nhost: ${CNN}\r\n\r\n`) }, 'database'],
 }
 
-test('what comes inside mTLS', async (t) => {
+test('threat 33: what comes inside mTLS', async (t) => {
   const harness = await startAll(t)
   let lines = 0
   for (const [name, [sent, expected]] of Object.entries(INSIDE)) {
@@ -156,7 +159,7 @@ const PASSED: Readonly<Record<string, readonly [Sent, Expected]>> = {
   'no TLS': [{ bytes: Buffer.from('SSH-2.0-x\r\n') }, 'protocol_mismatch'],
 }
 
-test('what comes to be passed through', async (t) => {
+test('threat 33: what comes to be passed through', async (t) => {
   const harness = await startAll(t)
   const reasons: unknown[] = []
   for (const [name, [sent, expected]] of Object.entries(PASSED)) {
@@ -173,7 +176,7 @@ test('what comes to be passed through', async (t) => {
   await harness.stop(reasons.length)
 })
 
-test('half a ClientHello, then silence: refused after five seconds, never taken for bytes without a name', async (t) => {
+test('threat 33: half a ClientHello, then silence: refused after five seconds, never taken for bytes without a name', async (t) => {
   const harness = await startAll(t)
   const before = site.connections.length + database.connections.length
   const bytes = hello('www.example.org')
@@ -198,7 +201,7 @@ test('half a ClientHello, then silence: refused after five seconds, never taken 
   await harness.stop(3)
 })
 
-test('addresses that may not be dialled: closed with the class, by entry and by ALLOW_ANY', async (t) => {
+test('threat 37: addresses that may not be dialled: closed with the class, by entry and by ALLOW_ANY', async (t) => {
   await using dns = await startDnsServer(({ type }) =>
     type === 'A' ? { kind: 'answer', addresses: ['10.1.2.3'], ttl: 60 } : { kind: 'answer', addresses: [], ttl: 60 },
   )

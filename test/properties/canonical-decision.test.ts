@@ -51,7 +51,7 @@ function attributes(text: string): Attributes | null {
   }
 }
 
-test('equal after canonicalisation ⇒ equal decision', () => {
+test('threat 20: equal after canonicalisation ⇒ equal decision', () => {
   const port = fc.constantFrom('', ':80', ':443', ':8080')
   const cases = name.chain((host) => fc.tuple(fc.constant(host), spelt(host), port))
   const rule = name.chain((host) => fc.tuple(fc.constant(host), spelt(host)))

@@ -94,7 +94,7 @@ function inPieces<T>(bytes: Buffer, random: Random, push: (piece: Buffer) => T |
   return answer
 }
 
-test('ClientHellos: no crash, no growth, the same answer however they are cut', (t) => {
+test('threat 33: ClientHellos: no crash, no growth, the same answer however they are cut', (t) => {
   const kinds: Record<ClientHello['kind'], number> = { found: 0, incomplete: 0, invalid: 0 }
   const done = fuzz((random) => {
     const bytes = someHello(random)
@@ -136,7 +136,7 @@ const PARTS = [
   ...['\\', '#', '?', ' ', '\t', '\0', '\r\n', '\xe9', '\u3002', '\uff0e', '\u212a', 'xn--', 'com', 'example', 'ffff'],
 ]
 
-test('authorities: no crash, no growth, one canonical text that means itself', (t) => {
+test('threat 20: authorities: no crash, no growth, one canonical text that means itself', (t) => {
   let accepted = 0
   const done = fuzz((random) => {
     let text = Array.from({ length: 1 + random(9) }, () => PARTS[random(PARTS.length)] ?? '').join('')

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { UpstreamEndpoint } from '../../src/forward/endpoints.ts'
 import { startDnsServer } from '../../src/testing/dns-server.ts'
-import { clusterEnvironment, clusterModel, ENGINES, testUpstream } from '../../src/testing/forwarding.ts'
+import { CALLER, clusterEnvironment, clusterModel, ENGINES, testUpstream } from '../../src/testing/forwarding.ts'
 import { startRawOrigin } from '../../src/testing/origin.ts'
 
 /** 10,000 by hand (SALLYPORT_REBINDING_TRIES), 200 in CI. */
@@ -16,7 +16,7 @@ const PERMITTED = '127.0.0.2'
 
 for (const [engine, create] of Object.entries(ENGINES)) {
   for (const discovery of ['dns', 'dns-first', 'dynamic'] as const) {
-    test(`${engine}: ${discovery}: ${TRIES} tries, no hit on the private listener`, async () => {
+    test(`threat 38: ${engine}: ${discovery}: ${TRIES} tries, no hit on the private listener`, async () => {
       // The same port on two addresses: only the address tells them apart.
       await using secret = await startRawOrigin({ host: '127.0.0.1' })
       let turn = 0
@@ -30,7 +30,10 @@ for (const [engine, create] of Object.entries(ENGINES)) {
         clusterModel(secret.port, {
           discovery,
           host: discovery === 'dynamic' ? '*' : 'rebind.example',
-          endpoints: discovery === 'dynamic' ? [] : [{ address: 'rebind.example', port: secret.port, weight: 1 }],
+          endpoints:
+            discovery === 'dynamic'
+              ? []
+              : [{ address: 'rebind.example', port: secret.port, weight: 1, locality: '', priority: 0 }],
           dynamicPort: secret.port,
         }),
         clusterEnvironment({
@@ -46,7 +49,12 @@ for (const [engine, create] of Object.entries(ENGINES)) {
         const { kind, details } = outcome.kind === 'failure' ? outcome.failure : { kind: '', details: '' }
         const key = `${kind} ${details ?? ''}`
         kinds.set(key, (kinds.get(key) ?? 0) + 1)
-        const picked = await upstream.cluster.pick('rebind.example', null)
+        const picked = await upstream.cluster.pick({
+          requestedHost: 'rebind.example',
+          portOverride: null,
+          hash: null,
+          caller: CALLER,
+        })
         if (picked instanceof UpstreamEndpoint) assert.equal(picked.address, PERMITTED)
       }
       assert.equal(secret.connections.length, 0)

@@ -10,7 +10,7 @@ import { clusterModel, ENGINES, responseOf, testUpstream } from '../../src/testi
 import { startRawOrigin } from '../../src/testing/origin.ts'
 
 for (const [engine, create] of Object.entries(ENGINES)) {
-  test(`${engine}: abort before the response head closes the upstream and reports nothing`, async () => {
+  test(`threat 9: ${engine}: abort before the response head closes the upstream and reports nothing`, async () => {
     await using origin = await startRawOrigin()
     using upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })
     const sent = upstream.send()
@@ -28,7 +28,7 @@ for (const [engine, create] of Object.entries(ENGINES)) {
     assert.deepEqual(upstream.set.describe()[0]?.endpoints[0]?.rqActive, 0)
   })
 
-  test(`${engine}: abort during the response closes the upstream and breaks the body`, async () => {
+  test(`threat 9: ${engine}: abort during the response closes the upstream and breaks the body`, async () => {
     await using origin = await startRawOrigin()
     using upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })
     const sent = upstream.send()
@@ -43,7 +43,7 @@ for (const [engine, create] of Object.entries(ENGINES)) {
     assert.equal(upstream.cluster.stats.upstream_cx_active, 0)
   })
 
-  test(`${engine}: a caller's body that breaks off closes the upstream without finishing the request`, async () => {
+  test(`threat 9: ${engine}: a caller's body that breaks off closes the upstream without finishing the request`, async () => {
     for (const [headers, seen] of [
       [['host', 'site.example'], '5\r\nhello\r\n'],
       [['host', 'site.example', 'content-length', '10'], 'hello'],
@@ -61,7 +61,7 @@ for (const [engine, create] of Object.entries(ENGINES)) {
     }
   })
 
-  test(`${engine}: abort while connecting and before anything happened`, async () => {
+  test(`threat 9: ${engine}: abort while connecting and before anything happened`, async () => {
     await using origin = await startRawOrigin()
     using upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })
     const early = upstream.send()
@@ -75,7 +75,7 @@ for (const [engine, create] of Object.entries(ENGINES)) {
     assert.deepEqual([early.connected, connecting.connected], [[], []])
   })
 
-  test(`${engine}: abort after the end of the body leaves the connection to the pool`, async () => {
+  test(`threat 9: ${engine}: abort after the end of the body leaves the connection to the pool`, async () => {
     await using origin = await startRawOrigin({
       onRequest: ({ socket }) => socket.write('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok'),
     })

@@ -32,7 +32,7 @@ const UNSENDABLE: Readonly<Record<string, Partial<OutgoingRequest>>> = {
 
 for (const [engine, create] of Object.entries(ENGINES)) {
   for (const [name, request] of Object.entries(UNSENDABLE)) {
-    test(`${engine}: ${name} is refused and nothing is sent`, async () => {
+    test(`threat 19: ${engine}: ${name} is refused and nothing is sent`, async () => {
       await using origin = await startRawOrigin()
       using upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })
       const sent = upstream.send(request)

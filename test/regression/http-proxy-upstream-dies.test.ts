@@ -25,7 +25,7 @@ for (const [engine, create] of Object.entries(ENGINES)) {
   for (const [framing, bytes] of Object.entries(HEADS)) {
     for (const [ending, end] of Object.entries(ENDS)) {
       const clean = framing === 'until close' && ending === 'FIN'
-      test(`${engine}: ${ending} in a body (${framing}) ${clean ? 'ends it' : 'breaks it'}`, async () => {
+      test(`threat 8: ${engine}: ${ending} in a body (${framing}) ${clean ? 'ends it' : 'breaks it'}`, async () => {
         await using origin = await startRawOrigin({ onRequest: ({ socket }) => socket.write(bytes) })
         using upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })
         const outcome = responseOf(await upstream.request())
@@ -43,7 +43,7 @@ for (const [engine, create] of Object.entries(ENGINES)) {
     }
   }
 
-  test(`${engine}: closing or resetting before the head is UC, once`, async () => {
+  test(`threat 8: ${engine}: closing or resetting before the head is UC, once`, async () => {
     for (const end of Object.values(ENDS)) {
       for (const partial of ['', 'HTTP/1.1 200 OK\r\ncontent-le']) {
         await using origin = await startRawOrigin({

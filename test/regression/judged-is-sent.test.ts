@@ -12,7 +12,7 @@ import { startEchoOrigin } from '../../src/testing/origin.ts'
 
 const HOST = 'site.example'
 
-test('a field that Connection removes satisfies no rule; cookies are judged as the one field they leave as', async (t) => {
+test('threat 11: a field that Connection removes satisfies no rule; cookies are judged as the one field they leave as', async (t) => {
   const origin = await startEchoOrigin()
   t.after(() => origin.close())
   const resources = [

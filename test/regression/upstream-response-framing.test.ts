@@ -23,7 +23,7 @@ const ODD_BUT_CLEAR = {
 
 for (const [engine, create] of Object.entries(ENGINES)) {
   for (const [name, bytes] of Object.entries(MISBEHAVIOURS)) {
-    test(`${engine}: ${name} is a protocol error, and the connection is gone`, async () => {
+    test(`threat 7: ${engine}: ${name} is a protocol error, and the connection is gone`, async () => {
       await using origin = await startRawOrigin({ onRequest: ({ socket }) => socket.write(bytes) })
       using upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })
       const sent = upstream.send()
@@ -47,7 +47,7 @@ for (const [engine, create] of Object.entries(ENGINES)) {
     }
   })
 
-  test(`${engine}: a flood of interim responses ends`, async () => {
+  test(`threat 7: ${engine}: a flood of interim responses ends`, async () => {
     await using origin = await startRawOrigin({
       onRequest: ({ socket }) => socket.write('HTTP/1.1 103 Early Hints\r\n\r\n'.repeat(1_000)),
     })
@@ -57,7 +57,7 @@ for (const [engine, create] of Object.entries(ENGINES)) {
   })
 
   for (const [name, bytes] of Object.entries(ODD_BUT_CLEAR)) {
-    test(`${engine}: ${name} give one clean response`, async () => {
+    test(`threat 7: ${engine}: ${name} give one clean response`, async () => {
       await using origin = await startRawOrigin({ onRequest: ({ socket }) => socket.write(bytes) })
       using upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })
       assert.deepEqual(await upstream.get(), { status: 200, text: 'ok', reused: false })
@@ -71,7 +71,7 @@ for (const [engine, create] of Object.entries(ENGINES)) {
     'a body on 204': 'HTTP/1.1 204 No Content\r\n\r\nevil',
   } as const
   for (const [name, bytes] of Object.entries(surplus)) {
-    test(`${engine}: ${name}: the caller gets the first answer only and the connection is not used again`, async () => {
+    test(`threat 7: ${engine}: ${name}: the caller gets the first answer only and the connection is not used again`, async () => {
       await using origin = await startRawOrigin({
         onRequest: ({ socket }, _head, index) => {
           socket.write(index === 0 && origin.connections.length === 1 ? bytes : OK)
@@ -86,7 +86,7 @@ for (const [engine, create] of Object.entries(ENGINES)) {
     })
   }
 
-  test(`${engine}: a body on the answer to HEAD is never read as the next answer`, async () => {
+  test(`threat 7: ${engine}: a body on the answer to HEAD is never read as the next answer`, async () => {
     await using origin = await startRawOrigin({
       onRequest: ({ socket }, head) => {
         socket.write(head.startsWith('HEAD') ? 'HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil' : OK)
@@ -99,7 +99,7 @@ for (const [engine, create] of Object.entries(ENGINES)) {
     assert.deepEqual(await upstream.get(), { status: 200, text: 'ok', reused: false })
   })
 
-  test(`${engine}: bytes on an idle connection close it`, async () => {
+  test(`threat 7: ${engine}: bytes on an idle connection close it`, async () => {
     await using origin = await startRawOrigin({ onRequest: ({ socket }) => socket.write(OK) })
     using upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })
     await upstream.get()
@@ -109,7 +109,7 @@ for (const [engine, create] of Object.entries(ENGINES)) {
     assert.deepEqual(await upstream.get(), { status: 200, text: 'ok', reused: false })
   })
 
-  test(`${engine}: hop-by-hop fields and what Connection names stay behind; the rest keeps its order`, async () => {
+  test(`threat 11: ${engine}: hop-by-hop fields and what Connection names stay behind; the rest keeps its order`, async () => {
     const fields = [
       ...['X-First: 1', 'Connection: keep-alive, X-Secret', 'Keep-Alive: timeout=5', 'X-Secret: s'],
       ...['Proxy-Authenticate: Basic', 'Proxy-Connection: close', 'Upgrade: h2c', 'Trailer: X-T', 'TE: trailers'],
@@ -123,7 +123,7 @@ for (const [engine, create] of Object.entries(ENGINES)) {
     await outcome.body()
   })
 
-  test(`${engine}: a redirect is passed through, never followed`, async () => {
+  test(`threat 43: ${engine}: a redirect is passed through, never followed`, async () => {
     const moved = 'HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n'
     await using origin = await startRawOrigin({ onRequest: ({ socket }) => socket.write(moved) })
     using upstream = testUpstream(clusterModel(origin.port), undefined, { forwarder: create() })
