@@ -51,7 +51,7 @@ function readBody(bytes: Buffer, start: number, framing: Framing | ResponseFrami
     if (start + framing > bytes.length) return null
     return { text: bytes.toString('latin1', start, start + framing), end: start + framing, trailers: [] }
   }
-  const reader = createChunkReader(Buffer.concat)
+  const reader = createChunkReader((parts) => Buffer.concat(parts))
   let text = ''
   const end = reader.read(bytes, start, bytes.length, (from, to) => {
     text += bytes.toString('latin1', from, to)

@@ -14,7 +14,7 @@ type Read = {
 /** Feeds `text` in pieces that end at `cuts`. */
 function read(text: string, cuts: readonly number[] = []): Read {
   const whole = Buffer.from(text, 'latin1')
-  const reader = createChunkReader(Buffer.concat)
+  const reader = createChunkReader((parts) => Buffer.concat(parts))
   let body = ''
   let consumed = 0
   const ends = [...new Set(cuts.filter((cut) => cut > 0 && cut < whole.length))].sort((a, b) => a - b)

@@ -112,7 +112,7 @@ test('a response head is read as it stands; the reason is dropped', () => {
     assert.equal(responseHead(head), fault, head)
 })
 
-const tchar = fc.constantFrom(..."!#$%&'*+-.^_`|~09azAZ")
+const tchar = fc.constantFrom(..."!#$%&'*+-.^_`|~09azAZ".split(''))
 const token = fc.string({ unit: tchar, minLength: 1, maxLength: 20 })
 const vchar = fc.constantFrom('a', 'Z', '0', ' ', '\t', '"', '\xe9', ':', ',', ';', '%')
 const value = fc.string({ unit: vchar, maxLength: 20 })
@@ -131,7 +131,7 @@ test('whatever is written well is read back, wherever it stands in a buffer', ()
         const end = headEnd(buffer, before, buffer.length)
         assert.equal(end, before + text.length)
         const head = readRequestHead(buffer, before, end)
-        assert.ok(typeof head !== 'string', String(head))
+        assert.ok(typeof head !== 'string', JSON.stringify(head))
         assert.equal(head.method, method)
         const trimmed = (each: string) => each.replace(/^[ \t]+|[ \t]+$/g, '')
         assert.deepEqual(
@@ -165,8 +165,8 @@ test('no bytes make it throw, and none of what is accepted holds a control chara
       assert.notEqual(end, -1)
       for (const head of [readRequestHead(buffer, 0, end), readResponseHead(buffer, 0, end)]) {
         if (typeof head === 'string') continue
-        // biome-ignore lint/suspicious/noControlCharactersInRegex: that is the point
-        for (const each of head.fields) assert.doesNotMatch(each, /[\0-\x08\x0a-\x1f\x7f]/)
+        const controls = [...head.fields.join('')].filter((char) => (char < ' ' && char !== '\t') || char === '\x7f')
+        assert.deepEqual(controls, [])
       }
     }),
     { numRuns: 2000 },
