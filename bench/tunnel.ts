@@ -1,156 +1,82 @@
 /**
- * `npm run bench:tunnel`: CPU nanoseconds per byte of an SNI passthrough tunnel, next to HAProxy's in the same run
- * (method: interleaved rounds, CPU of the process under test from /proc, pinned to one core where taskset exists).
- * HAProxy is named as absent when it is not installed.
+ * `npm run bench:tunnel`: CPU nanoseconds per byte that tunnels cost, next to HAProxy's in the same run, as a Markdown
+ * table. What is measured is pinned to one core, caller and outside to the other; rounds are interleaved; ratios are
+ * medians of the ratios within one round. HAProxy is named as absent when it is not installed.
+ * BENCH_MB: megabytes per slice; BENCH_ROUNDS; BENCH_ONLY: only rows whose name has this; BENCH_BASELINE: another
+ * checkout of Sallyport to measure beside this one.
  */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import tls from 'node:tls'
-import { eventually } from '../src/testing/eventually.ts'
-import { startEchoOrigin } from '../src/testing/origin.ts'
 import { createTestPki } from '../src/testing/pki.ts'
+import { type Contender, cpuSeconds, pinSelf, residentMb, startHaproxy, startSallyport } from './tunnel-contenders.ts'
+import { type Case, Load } from './tunnel-load.ts'
 
-const MEGABYTES = Number(process.env['BENCH_MB'] ?? 200)
-const ROUNDS = 5
-const HOST = 'tunnel.example'
-/** Clock ticks per second of /proc/PID/stat on Linux. */
-const TICKS = 100
+const BYTES = Number(process.env['BENCH_MB'] ?? 400) * 1e6
+const ROUNDS = Number(process.env['BENCH_ROUNDS'] ?? 5)
+const ONLY = process.env['BENCH_ONLY'] ?? ''
+const BASELINE = process.env['BENCH_BASELINE']
 
+const CASES: Readonly<Record<string, Case>> = {
+  'passthrough, download, 1 connection': { way: 'passthrough', ends: 'raw', direction: 'down', connections: 1 },
+  'passthrough, download, 32 connections': { way: 'passthrough', ends: 'raw', direction: 'down', connections: 32 },
+  'passthrough, upload, 1 connection': { way: 'passthrough', ends: 'raw', direction: 'up', connections: 1 },
+  'passthrough, upload, 32 connections': { way: 'passthrough', ends: 'raw', direction: 'up', connections: 32 },
+  'passthrough, TLS at the ends, download, 1': { way: 'passthrough', ends: 'tls', direction: 'down', connections: 1 },
+  'TLS in mTLS, download, 1 connection': { way: 'mtls', ends: 'raw', direction: 'down', connections: 1 },
+  'TLS in mTLS, download, 32 connections': { way: 'mtls', ends: 'raw', direction: 'down', connections: 32 },
+  'TLS in mTLS, upload, 1 connection': { way: 'mtls', ends: 'raw', direction: 'up', connections: 1 },
+  'TLS in mTLS, upload, 32 connections': { way: 'mtls', ends: 'raw', direction: 'up', connections: 32 },
+}
+
+const PEER = 'haproxy'
+
+const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0
+
+pinSelf()
 const pki = await createTestPki()
-const certificate = await pki.serverCert(HOST)
-const origin = await startEchoOrigin({ tls: { cert: certificate.cert, key: certificate.key } })
+const load = await Load.start(pki)
 const dir = mkdtempSync(join(tmpdir(), 'sallyport-bench-'))
-const children: ChildProcess[] = []
+const contenders: Contender[] = []
 
-function pinned(command: string, args: readonly string[]): ChildProcess {
-  const taskset = spawnSync('taskset', ['-c', '0', 'true']).status === 0
-  const [file, list] = taskset ? ['taskset', ['-c', '0', command, ...args]] : [command, [...args]]
-  const child = spawn(file, list, { stdio: ['ignore', 'ignore', 'pipe'] })
-  children.push(child)
-  return child
+/** ns per byte of every contender in one round; null: it left no measurement. */
+async function round(what: Case): Promise<readonly number[]> {
+  const figures: number[] = []
+  for (const { pid, ports } of contenders)
+    figures.push(await load.run(ports[what.way], what, BYTES, () => cpuSeconds(pid)))
+  return figures
 }
-
-async function startGateway(): Promise<{ readonly pid: number; readonly port: number }> {
-  const resources = [
-    {
-      apiVersion: 'networking.istio.io/v1',
-      kind: 'ServiceEntry',
-      metadata: { name: 'site', namespace: 'istio-system' },
-      spec: {
-        hosts: [HOST],
-        ports: [{ number: 443, name: 'tls', protocol: 'TLS' }],
-        resolution: 'STATIC',
-        endpoints: [{ address: '127.0.0.1', ports: { tls: origin.port } }],
-      },
-    },
-    {
-      apiVersion: 'networking.istio.io/v1',
-      kind: 'Gateway',
-      metadata: { name: 'gw', namespace: 'istio-system' },
-      spec: {
-        selector: { istio: 'egressgateway' },
-        servers: [{ port: { number: 443, name: 'tls', protocol: 'TLS' }, tls: { mode: 'PASSTHROUGH' }, hosts: [HOST] }],
-      },
-    },
-    {
-      apiVersion: 'networking.istio.io/v1',
-      kind: 'VirtualService',
-      metadata: { name: 'vs', namespace: 'istio-system' },
-      spec: {
-        hosts: [HOST],
-        gateways: ['gw'],
-        tls: [{ match: [{ sniHosts: [HOST] }], route: [{ destination: { host: HOST, port: { number: 443 } } }] }],
-      },
-    },
-  ]
-  for (const [index, resource] of resources.entries())
-    writeFileSync(join(dir, `r${index}.json`), JSON.stringify(resource))
-  const port0 = { address: '127.0.0.1', port: 0 }
-  const bootstrap = {
-    apiVersion: 'sallyport.dev/v1',
-    kind: 'EgressGateway',
-    metadata: { name: 'istio-egressgateway', namespace: 'istio-system', labels: { istio: 'egressgateway' } },
-    spec: {
-      resources: resources.map((_, index) => `./r${index}.json`),
-      meshConfig: { accessLogFile: join(dir, 'access.log') },
-      bindAddress: '127.0.0.1',
-      ports: { 443: 0 },
-      admin: port0,
-      metrics: port0,
-      health: port0,
-    },
-  }
-  writeFileSync(join(dir, 'gateway.yaml'), JSON.stringify(bootstrap))
-  const child = pinned(join(import.meta.dirname, '../bin/sallyport'), ['run', '-f', join(dir, 'gateway.yaml')])
-  let text = ''
-  child.stderr?.on('data', (chunk: Buffer) => (text += chunk.toString()))
-  child.once('exit', () => process.stderr.write(text))
-  const ready = await eventually('the gateway is ready', () => /\{.*"ports":\{"443":(\d+)\}.*\}/.exec(text), 20_000)
-  return { pid: child.pid ?? 0, port: Number(ready[1]) }
-}
-
-async function startHaproxy(): Promise<{ readonly pid: number; readonly port: number } | null> {
-  if (spawnSync('haproxy', ['-v']).status !== 0) return null
-  const port = 20_000 + (process.pid % 20_000)
-  const config = `global\n  nbthread 1\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\nfrontend f\n  bind 127.0.0.1:${port}\n  tcp-request inspect-delay 5s\n  tcp-request content accept if { req.ssl_hello_type 1 }\n  tcp-request content reject unless { req.ssl_sni -i ${HOST} }\n  default_backend b\nbackend b\n  server s 127.0.0.1:${origin.port}\n`
-  writeFileSync(join(dir, 'haproxy.cfg'), config)
-  const child = pinned('haproxy', ['-db', '-f', join(dir, 'haproxy.cfg')])
-  await eventually('haproxy listens', () =>
-    download(port, 1)
-      .then(() => true)
-      .catch(() => false),
-  )
-  return { pid: child.pid ?? 0, port }
-}
-
-/** Fetches `megabytes` through the tunnel. */
-async function download(port: number, megabytes: number): Promise<void> {
-  const socket = tls.connect({ host: '127.0.0.1', port, servername: HOST, ca: pki.root })
-  await once(socket, 'secureConnect')
-  socket.write(`GET /bytes/${megabytes * 1_000_000} HTTP/1.1\r\nhost: ${HOST}\r\nconnection: close\r\n\r\n`)
-  let bytes = 0
-  socket.on('data', (chunk: Buffer) => (bytes += chunk.length))
-  await once(socket, 'close')
-  if (bytes < megabytes * 1_000_000) throw new Error(`only ${bytes} bytes came`)
-}
-
-function cpuSeconds(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? []
-  return (Number(fields[11]) + Number(fields[12])) / TICKS
-}
-
-function residentMb(pid: number): number {
-  return Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) / 1024)
-}
-
-const median = (values: readonly number[]) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0
 
 try {
-  const contenders = { sallyport: await startGateway(), haproxy: await startHaproxy() }
-  if (contenders.haproxy === null) console.log('haproxy: not installed')
-  const nanoseconds = new Map<string, number[]>()
-  for (const target of Object.values(contenders)) if (target !== null) await download(target.port, MEGABYTES)
-  const before = residentMb(contenders.sallyport.pid)
-  for (let round = 0; round < ROUNDS; round++) {
-    for (const [name, target] of Object.entries(contenders)) {
-      if (target === null) continue
-      const start = cpuSeconds(target.pid)
-      await download(target.port, MEGABYTES)
-      const list = nanoseconds.get(name) ?? []
-      list.push(((cpuSeconds(target.pid) - start) * 1e9) / (MEGABYTES * 1e6))
-      nanoseconds.set(name, list)
-    }
+  contenders.push(await startSallyport('sallyport', join(import.meta.dirname, '..'), pki, load.ports, join(dir, 'own')))
+  if (BASELINE !== undefined)
+    contenders.push(await startSallyport('baseline', BASELINE, pki, load.ports, join(dir, 'baseline')))
+  const peers = [
+    await startHaproxy(PEER, [], pki, load.ports, join(dir, 'haproxy')),
+    await startHaproxy('haproxy, splice', ['splice-auto'], pki, load.ports, join(dir, 'splice')),
+  ]
+  for (const peer of peers) if (peer !== null) contenders.push(peer)
+  const peer = contenders.findIndex(({ name }) => name === PEER)
+  if (peer < 0) console.log('haproxy: not installed')
+  const others = contenders.map((_, index) => index).filter((index) => index !== peer)
+  const ratios = peer < 0 ? [] : others.map((index) => `${contenders[index]?.name} ÷ ${PEER}`)
+  const columns = ['CPU ns per byte', ...contenders.map(({ name }) => name), ...ratios]
+  console.log(`| ${columns.join(' | ')} |\n|---|${'--:|'.repeat(columns.length - 1)}`)
+  for (const [name, what] of Object.entries(CASES)) {
+    if (!name.includes(ONLY)) continue
+    await round(what)
+    const rounds: (readonly number[])[] = []
+    for (let i = 0; i < ROUNDS; i++) rounds.push(await round(what))
+    const cells = contenders.map((_, index) => median(rounds.map((figures) => figures[index] ?? 0)))
+    const quotients = ratios.map((_, at) =>
+      median(rounds.map((figures) => (figures[others[at] ?? 0] ?? 0) / (figures[peer] ?? 0))),
+    )
+    console.log(`| ${[name, ...[...cells, ...quotients].map((value) => value.toFixed(2))].join(' | ')} |`)
   }
-  for (const [name, list] of nanoseconds)
-    console.log(`${name.padEnd(10)} ${median(list).toFixed(2)} ns/byte (median of ${ROUNDS} × ${MEGABYTES} MB)`)
-  const [ours, theirs] = [median(nanoseconds.get('sallyport') ?? []), median(nanoseconds.get('haproxy') ?? [])]
-  if (theirs > 0) console.log(`ratio      ${(ours / theirs).toFixed(2)} × haproxy`)
-  console.log(`sallyport RSS before/after: ${before} / ${residentMb(contenders.sallyport.pid)} MB`)
+  console.log(`\n${ROUNDS} rounds of ${BYTES / 1e6} MB each, medians; node ${process.version}`)
+  for (const { name, pid } of contenders) console.log(`RSS afterwards: ${name} ${residentMb(pid)} MB`)
 } finally {
-  for (const child of children) child.kill('SIGKILL')
-  await origin.close()
+  for (const contender of contenders) contender.stop()
+  load.close()
   rmSync(dir, { recursive: true, force: true })
 }

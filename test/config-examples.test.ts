@@ -98,8 +98,8 @@ const WALK_THROUGHS: readonly {
       'authorization-policy.yaml',
       'added.yaml',
     ],
-    // The sidecar's DestinationRule has subsets; added.yaml takes over the host; sleep.yaml names no namespace.
-    warnings: ['SP1034', 'SP7006', 'SP1025'],
+    // added.yaml takes over the host; sleep.yaml names no namespace.
+    warnings: ['SP7006', 'SP1025'],
     clusters: ['outbound|80||www.aliyun.com'],
   },
   {
@@ -122,17 +122,17 @@ const WALK_THROUGHS: readonly {
       'tunnel|443||www.httpbin.org',
     ],
   },
-  // Walk-through 002: no resource names a namespace, the sidecar's DestinationRule has subsets, added.yaml takes over the host.
+  // Walk-through 002: no resource names a namespace, added.yaml takes over the host.
   ...['http-mtls', 'http-plain'].map((variant) => ({
     folder: `seed-002-${variant}`,
     files: ['service-entry.yaml', 'gateway.yaml', 'virtual-service.yaml', 'added.yaml'],
-    warnings: ['SP1025', 'SP1025', 'SP1034', 'SP1025', 'SP7006', 'SP7006', 'SP1025'],
+    warnings: ['SP1025', 'SP1025', 'SP1025', 'SP7006', 'SP7006', 'SP1025'],
     clusters: ['outbound|80||edition.cnn.com'],
   })),
   ...['tls-mtls', 'tls-passthrough'].map((variant) => ({
     folder: `seed-002-${variant}`,
     files: ['service-entry.yaml', 'egress.yaml', 'added.yaml'],
-    warnings: ['SP1025', 'SP1025', 'SP1034', 'SP1025', 'SP1025', 'SP7006'],
+    warnings: ['SP1025', 'SP1025', 'SP1025', 'SP1025', 'SP7006'],
     clusters: ['outbound|443||edition.cnn.com'],
   })),
   {

@@ -11,6 +11,7 @@ import { httpConnections } from '../listeners/connection.ts'
 import type { Environment } from '../listeners/environment.ts'
 import { createHttp1Server, type Http1Server } from '../listeners/http1.ts'
 import { endMalformed } from '../listeners/malformed.ts'
+import { Mirrors } from '../listeners/mirror.ts'
 import { startExchange } from '../listeners/start-exchange.ts'
 import type { Endpoint } from '../model/settings.ts'
 import type { Log } from '../observe/log.ts'
@@ -78,7 +79,7 @@ export class Gateway {
     self.gateway = gateway
     try {
       await gateway.#activate(candidate.snapshot)
-      await gateway.#openControl()
+      gateway.#control = await startControlServers(gateway)
     } catch (error) {
       await gateway.destroy()
       throw error instanceof StartError
@@ -112,12 +113,14 @@ export class Gateway {
       },
       malformed: (socket, kind, code) => endMalformed(this.#environment, socket, kind, code),
     })
+    const forwarder = createHttpProxyForwarder()
     this.#environment = {
       active: () => this.#active,
-      forwarder: createHttpProxyForwarder(),
+      forwarder,
       instance: `sallyport-${randomBytes(4).toString('hex')}`,
       connections: this.#connections,
       tunnels: this.#tunnels,
+      mirrors: new Mirrors(forwarder),
       finish: (record) => this.#finish(record),
       refusedConnection: (reason) => this.#metrics.connectionRefused(reason),
       draining: () => this.#lifecycle.draining,
@@ -245,10 +248,6 @@ export class Gateway {
     this.#accessLog.write(record, this.#active.accessLog)
   }
 
-  async #openControl(): Promise<void> {
-    this.#control = await startControlServers(this)
-  }
-
   /** Stops accepting for good and fails readiness, as POST /drain_listeners does; the process goes on. */
   drainListeners(): void {
     this.#lifecycle.stopListening()
@@ -289,6 +288,7 @@ export class Gateway {
     this.#lifecycle.cut()
     this.#connections.destroy()
     await this.#connections.whenEmpty()
+    this.#environment.mirrors.destroy()
     this.#active.clusters.retire()
     this.#terminators.close()
     this.#http1.close()

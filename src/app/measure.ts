@@ -23,6 +23,7 @@ export function measure(gauges: Gauges): Metrics {
     listeners,
     certificates: () => active().credentials.inventory,
     accessLogDropped,
+    insecureClusters: () => active().model.clusters.filter(({ tls }) => tls?.insecureSkipVerify === true).length,
     openConnections,
     openTunnels,
     dns: () => active().clusters.dns,

@@ -35,6 +35,8 @@ export type Explanation = {
   readonly grant: { readonly name: string; readonly source: SourceRef } | null
   readonly routes: readonly { readonly matched: boolean; readonly why: string; readonly source: SourceRef }[]
   readonly routeName: string | null
+  /** What the route does besides: timeout, retries, faults, mirrors, CORS. */
+  readonly does: readonly string[]
   readonly cluster: string | null
   readonly upstream: string | null
   readonly conclusion: string
@@ -53,6 +55,7 @@ export const EMPTY: Explanation = {
   grant: null,
   routes: [],
   routeName: null,
+  does: [],
   cluster: null,
   upstream: null,
   conclusion: '',

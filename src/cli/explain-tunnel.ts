@@ -85,7 +85,7 @@ export function explainTunnel(model: GatewayModel, question: TunnelQuestion): Ex
         ? []
         : [{ matched: true, why: inner === undefined ? 'the tcp route' : `SNI ${inner}`, source: route.source }],
     routeName: route?.name ?? null,
-    cluster: clusterName,
+    cluster: cluster?.statName ?? clusterName,
     upstream: cluster === null ? null : describeUpstream(model, cluster.name),
     conclusion:
       refusal === null && !unknown ? `allowed: tunnel to ${question.host}` : `closed: ${reason ?? 'cluster_not_found'}`,

@@ -132,6 +132,7 @@ function renderText(question: Question | TunnelQuestion, explanation: Explanatio
     lines.push(`  egress policy: ${explanation.grant.name}  ${place(explanation.grant.source)}`)
   for (const route of explanation.routes)
     lines.push(`  route ${route.matched ? 'MATCHES' : 'no match'}  ${place(route.source)}\n      ${route.why}`)
+  for (const line of explanation.does) lines.push(`      ${line}`)
   if (explanation.cluster !== null) lines.push(`  cluster: ${explanation.cluster}`)
   if (explanation.upstream !== null) lines.push(`  upstream: ${explanation.upstream}`)
   lines.push(`  → ${explanation.conclusion}${explanation.details === null ? '' : ` [${explanation.details}]`}`)

@@ -13,7 +13,7 @@ import type { ServerModel } from '../model/listener.ts'
 import { indexHosts } from '../routing/host-index.ts'
 import { compileRouteTable } from '../routing/table.ts'
 import { type HttpRequestAttributes, type Judgement, judgeHttp } from '../runtime/judge.ts'
-import { outgoingParts, routeAnswer } from '../runtime/outgoing.ts'
+import { outgoingParts } from '../runtime/outgoing.ts'
 import { createJudge } from '../runtime/snapshot.ts'
 import {
   describeUpstream,
@@ -25,6 +25,7 @@ import {
   readPeer,
   refusedEarly,
 } from './explain-parts.ts'
+import { describeRoute, noFacts, ownAnswer } from './explain-route.ts'
 import { UsageError } from './io.ts'
 
 /** Judges one question against a model. Pure. */
@@ -77,12 +78,13 @@ export function explainRequest(model: GatewayModel, question: Question): Explana
   const clusterModel = model.clusters.find(({ name }) => name === judgement.clusterName) ?? null
   const row: RefusalRow | null = refusal === null ? null : REFUSALS[refusal.kind]
   const forwards = judgement.destination !== null
-  const unknownCluster = refusal === null && forwards && clusterModel === null
-  const answer = refusal === null ? routeAnswer(judgement, normal.http, listener.gatewayPort) : null
+  const answer = refusal === null ? ownAnswer(judgement, normal.http, listener.gatewayPort) : null
+  const unknownCluster = refusal === null && answer === null && forwards && clusterModel === null
   const unsent =
     refusal === null &&
+    answer === null &&
     forwards &&
-    outgoingParts(judgement, normal.http, { ...NO_FACTS, nominated: normal.nominated }) === null
+    outgoingParts(judgement, normal.http, { ...NO_FACTS, nominated: normal.nominated }, noFacts) === null
   const denied = refusal === null && answer === null ? deniedAddress(model, judgement, normal.http.authority) : null
   const last: RefusalRow | null = unknownCluster
     ? REFUSALS.no_cluster
@@ -112,11 +114,12 @@ export function explainRequest(model: GatewayModel, question: Question): Explana
       source: route.source,
     })),
     routeName: judgement.routeName,
+    does: judgement.match === null ? [] : describeRoute(judgement.match.route.model),
     cluster: judgement.clusterName,
     upstream: clusterModel === null ? null : describeUpstream(model, clusterModel.name),
     conclusion:
       last === null
-        ? `${answer === null ? 'allowed' : `answered ${answer.status} by the route`}: ${normal.http.method} ${normal.http.authority.text}${targetText(normal.http)}`
+        ? `${answer === null ? 'allowed' : `answered ${answer.status} by ${answer.by}`}: ${normal.http.method} ${normal.http.authority.text}${targetText(normal.http)}`
         : `refused: ${last.status} ${last.reason ?? last.details}`,
   }
 }

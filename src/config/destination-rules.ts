@@ -1,30 +1,48 @@
 /**
- * Which DestinationRule speaks for a host and port (behaviour §5.1, §5.2; istio pilot/pkg/model/push_context.go
+ * Which DestinationRules speak for a host (behaviour §5.1, §5.2; istio pilot/pkg/model/push_context.go
  * `destinationRule()`): gateway namespace, service namespace, root namespace; in the first of them that has a match the
- * most specific host; of several rules for that host the first traffic policy. Port-level settings replace it whole.
+ * most specific host; the rules for that host are one: subsets put together, the first traffic policy.
  */
 import type { SourceRef } from '../core/attributes.ts'
 import type { Settings } from '../model/settings.ts'
 import { canonicalHost, patternsFor, qualify } from './hostname.ts'
-import { type DestinationRuleSpec, destinationRule, type PortTrafficPolicy } from './kinds/destination-rule.ts'
+import { destinationRule } from './kinds/destination-rule.ts'
+import type { DestinationRuleSpec } from './kinds/destination-rule-schema.ts'
 import { byNamespaceAndName, ofKind } from './of-kind.ts'
 import type { Report, Resource } from './resource.ts'
+import { encrypts, type PlacedPolicy, policyForPort } from './traffic-policy.ts'
 import { isExportedTo, isPrivate } from './visibility.ts'
 
 type Rule = Resource<DestinationRuleSpec>
-type Path = readonly (string | number)[]
+type Labels = Readonly<Record<string, string>>
 
-/** The policy in force for one port, and where it stands. */
-export type PortPolicy = {
-  readonly policy: PortTrafficPolicy
-  readonly at: (...path: Path) => SourceRef
-  /** `NS/NAME` of the rule. */
-  readonly rule: string
+/** The policy in force for one port, and where its blocks stand. `rule`: `NS/NAME` of the rule, for messages. */
+export type PortPolicy = PlacedPolicy & { readonly rule: string }
+
+export type Subset = {
+  readonly name: string
+  readonly labels: Labels
+  readonly source: SourceRef
+  readonly rule: Rule
+  readonly index: number
 }
 
 export type DestinationRules = {
   /** The policy for `port` of `host`, a service of `serviceNamespace`; null when no rule sets one. */
-  policyFor(host: string, serviceNamespace: string, port: number): PortPolicy | null
+  policyFor(host: string, serviceNamespace: string, port: number, subset?: Subset | null): PortPolicy | null
+  /** The subset of that name; null when no rule that speaks for the host defines it. */
+  subsetOf(host: string, serviceNamespace: string, name: string): Subset | null
+  /** Names that routes can use, for messages. */
+  subsetNames(host: string, serviceNamespace: string): readonly string[]
+}
+
+/** What all rules for one host come to. */
+type Merged = {
+  /** The one whose traffic policy counts. */
+  readonly main: Rule | null
+  /** Those whose traffic policy does not. */
+  readonly unused: readonly Rule[]
+  readonly subsets: ReadonlyMap<string, Subset>
 }
 
 export function indexDestinationRules(
@@ -32,22 +50,13 @@ export function indexDestinationRules(
   resources: readonly Resource[],
   report: Report,
 ): DestinationRules {
-  const index = new Map<string, Map<string, Rule[]>>()
-  for (const rule of [...ofKind(resources, destinationRule)].sort(byNamespaceAndName)) {
-    if (!isExportedTo(rule.spec.exportTo, rule.namespace, settings.namespace) || !selectsUs(rule, settings)) continue
-    const host = qualify(rule.spec.host, rule.namespace)
-    const inNamespace = index.get(rule.namespace) ?? new Map<string, Rule[]>()
-    index.set(rule.namespace, inNamespace)
-    inNamespace.set(host, [...(inNamespace.get(host) ?? []), rule])
-  }
-
+  const index = indexByHost(settings, resources)
   const matching = (namespace: string, host: string, accept: (rule: Rule) => boolean): readonly Rule[] => {
     const inNamespace = index.get(namespace)
     if (inNamespace === undefined) return []
     for (const pattern of patternsFor(canonicalHost(host))) {
       const rules = (inNamespace.get(pattern) ?? []).filter(accept)
-      // Rules that select our workload by label go before those that select everyone.
-      if (rules.length > 0) return rules.sort((a, b) => rank(a) - rank(b))
+      if (rules.length > 0) return rules
     }
     return []
   }
@@ -66,51 +75,47 @@ export function indexDestinationRules(
     return ofService.length > 0 ? ofService : matching(rootNamespace, host, () => true)
   }
 
-  const told = new Set<string>()
-  const tellOnce = (key: string, tell: () => void) => {
-    if (!told.has(key)) tell()
-    told.add(key)
+  const merged = new Map<string, Merged>()
+  const mergedFor = (host: string, serviceNamespace: string): Merged => {
+    const key = `${serviceNamespace}/${host}`
+    const known = merged.get(key) ?? mergeRules(lookup(host, serviceNamespace), report)
+    merged.set(key, known)
+    return known
   }
 
   return {
-    policyFor(host, serviceNamespace, port) {
-      const [rule, ...ignored] = lookup(host, serviceNamespace).filter((each) => each.spec.trafficPolicy !== undefined)
-      if (rule === undefined) return null
-      const name = `${rule.namespace}/${rule.name}`
-      for (const other of ignored)
-        tellOnce(`${name} ${other.name} ${encrypts(other, port) && !encrypts(rule, port)}`, () =>
-          report(
-            'SP7007',
-            other.at('spec', 'trafficPolicy'),
-            `the trafficPolicy of DestinationRule ${other.namespace}/${other.name} is not used: ${name} speaks for ${rule.spec.host}`,
-            // Istio goes by age, which files have not: losing TLS must not depend on a name.
-            { fix: 'merge the two rules into one', ...(encrypts(other, port) && !encrypts(rule, port) ? LOST : {}) },
-          ),
-        )
-      const top = rule.spec.trafficPolicy
-      const levels = top?.portLevelSettings ?? []
-      const i = levels.findIndex((level) => level.port.number === port)
-      const level = levels[i]
-      if (level === undefined)
-        return top === undefined
-          ? null
-          : { policy: top, at: (...path) => rule.at('spec', 'trafficPolicy', ...path), rule: name }
-      if (level.tls === undefined && top?.tls !== undefined && (top.tls.mode ?? 'DISABLE') !== 'DISABLE')
-        tellOnce(`${name} tls ${port}`, () =>
-          report(
-            'SP7018',
-            rule.at('spec', 'trafficPolicy', 'portLevelSettings', i),
-            `port-level settings replace the whole policy: the tls of ${name} does not apply to port ${port}`,
-            { fix: 'repeat tls in the port-level settings' },
-          ),
-        )
-      return {
-        policy: level,
-        at: (...path) => rule.at('spec', 'trafficPolicy', 'portLevelSettings', i, ...path),
-        rule: name,
-      }
+    subsetOf: (host, serviceNamespace, name) => mergedFor(host, serviceNamespace).subsets.get(name) ?? null,
+    subsetNames: (host, serviceNamespace) => [...mergedFor(host, serviceNamespace).subsets.keys()],
+    policyFor(host, serviceNamespace, port, subset = null) {
+      const { main, unused } = mergedFor(host, serviceNamespace)
+      if (main !== null) for (const rule of unused) reportUnused(rule, main, port, report)
+      const top = main?.spec.trafficPolicy
+      const base =
+        main === null || top === undefined ? null : layer(main, ['spec', 'trafficPolicy'], top, port, null, report)
+      const own = subset?.rule.spec.subsets?.[subset.index]?.trafficPolicy
+      if (subset === null || own === undefined)
+        return base === null || main === null ? null : { ...base, rule: nameOf(main) }
+      const path = ['spec', 'subsets', subset.index, 'trafficPolicy']
+      return { ...layer(subset.rule, path, own, port, base, report), rule: nameOf(subset.rule) }
     },
   }
+}
+
+function indexByHost(
+  settings: Settings,
+  resources: readonly Resource[],
+): ReadonlyMap<string, ReadonlyMap<string, readonly Rule[]>> {
+  const index = new Map<string, Map<string, Rule[]>>()
+  for (const rule of [...ofKind(resources, destinationRule)].sort(byNamespaceAndName)) {
+    if (!isExportedTo(rule.spec.exportTo, rule.namespace, settings.namespace) || !selectsUs(rule, settings)) continue
+    const host = qualify(rule.spec.host, rule.namespace)
+    const inNamespace = index.get(rule.namespace) ?? new Map<string, Rule[]>()
+    index.set(rule.namespace, inNamespace)
+    const rules = inNamespace.get(host) ?? []
+    inNamespace.set(host, rules)
+    rules.push(rule)
+  }
+  return index
 }
 
 /** A rule with a workloadSelector is for proxies of its own namespace that carry the labels. */
@@ -121,14 +126,80 @@ function selectsUs(rule: Rule, settings: Settings): boolean {
   return Object.entries(labels).every(([key, value]) => settings.labels[key] === value)
 }
 
-const LOST = { severity: 'error' } as const
-
-/** Whether the rule originates TLS for the port. */
-function encrypts({ spec: { trafficPolicy: top } }: Rule, port: number): boolean {
-  const level = top?.portLevelSettings?.find((each) => each.port.number === port)
-  return ((level ?? top)?.tls?.mode ?? 'DISABLE') !== 'DISABLE'
+/**
+ * Rules that select our workload by label go before those that select everyone, and of those only the ones with the
+ * first selector count: Istio merges a rule into one with an equal selector or none.
+ */
+function mergeRules(rules: readonly Rule[], report: Report): Merged {
+  const [selecting] = rules.filter((rule) => rule.spec.workloadSelector !== undefined)
+  const selector = selecting === undefined ? null : selectorOf(selecting)
+  const counted = [
+    ...rules.filter((rule) => rule.spec.workloadSelector !== undefined && selectorOf(rule) === selector),
+    ...rules.filter((rule) => rule.spec.workloadSelector === undefined),
+  ]
+  const main = counted.find((rule) => rule.spec.trafficPolicy !== undefined) ?? null
+  const unused = rules.filter((rule) => rule !== main && rule.spec.trafficPolicy !== undefined)
+  const subsets = new Map<string, Subset>()
+  for (const rule of counted)
+    for (const [i, { name, labels = {} }] of (rule.spec.subsets ?? []).entries()) {
+      const source = rule.at('spec', 'subsets', i)
+      const first = subsets.get(name)
+      if (first === undefined) subsets.set(name, { name, labels, source, rule, index: i })
+      else if (first.rule !== rule)
+        report(
+          'SP7007',
+          source,
+          `subset "${name}" of DestinationRule ${nameOf(rule)} is not used: ${nameOf(first.rule)} defines it for ${rule.spec.host}`,
+          { fix: 'give it another name, or remove one of the two' },
+        )
+    }
+  return { main, unused, subsets }
 }
 
-function rank(rule: Rule): number {
-  return rule.spec.workloadSelector === undefined ? 1 : 0
+function reportUnused(other: Rule, main: Rule, port: number, report: Report): void {
+  const losesTls = encrypts(topPolicy(other, port)) && !encrypts(topPolicy(main, port))
+  report(
+    'SP7007',
+    other.at('spec', 'trafficPolicy'),
+    `the trafficPolicy of DestinationRule ${nameOf(other)} is not used: ${nameOf(main)} speaks for ${main.spec.host}`,
+    // Istio goes by age, which files have not: losing TLS must not depend on a name.
+    { fix: 'merge the two rules into one', ...(losesTls ? { severity: 'error' as const } : {}) },
+  )
+}
+
+function topPolicy(rule: Rule, port: number) {
+  const { trafficPolicy } = rule.spec
+  return trafficPolicy === undefined ? undefined : policyForPort(trafficPolicy, rule.at, port, null).policy
+}
+
+/** `policyForPort`, with a word about TLS that a port-level setting drops. */
+function layer(
+  rule: Rule,
+  path: readonly (string | number)[],
+  spec: NonNullable<DestinationRuleSpec['trafficPolicy']>,
+  port: number,
+  below: PlacedPolicy | null,
+  report: Report,
+): PlacedPolicy {
+  const placed = policyForPort(spec, (...more) => rule.at(...path, ...more), port, below)
+  const level = (spec.portLevelSettings ?? []).findIndex((each) => each.port.number === port)
+  const without = { ...spec, portLevelSettings: undefined }
+  if (level >= 0 && placed.policy.tls === undefined && encrypts(policyForPort(without, rule.at, port, below).policy))
+    report(
+      'SP7018',
+      rule.at(...path, 'portLevelSettings', level),
+      `port-level settings replace the whole policy: the tls of ${nameOf(rule)} does not apply to port ${port}`,
+      { fix: 'repeat tls in the port-level settings' },
+    )
+  return placed
+}
+
+function selectorOf(rule: Rule): string {
+  return JSON.stringify(
+    Object.entries(rule.spec.workloadSelector?.matchLabels ?? {}).sort(([a], [b]) => (a < b ? -1 : 1)),
+  )
+}
+
+function nameOf({ namespace, name }: Rule): string {
+  return `${namespace}/${name}`
 }

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import type { GrantModel } from '../model/route.ts'
+import { UNLIMITED_POOL } from '../model/cluster.ts'
+import { DEFAULT_RETRY, type GrantModel } from '../model/route.ts'
 import type { Settings } from '../model/settings.ts'
 import { findings, testResource, testSettings } from '../testing/resources.ts'
 import { lowerEgressPolicies } from './egress-policies.ts'
@@ -114,21 +115,31 @@ describe('pattern A: HTTP', () => {
             destinations: [{ cluster: 'outbound|80||www.httpbin.org', weight: 1, headers: null }],
             timeoutMs: null,
             rewrite: null,
+            retry: DEFAULT_RETRY,
+            mirrors: [],
           },
           headers: null,
+          fault: null,
+          cors: null,
         },
       },
     ])
     assert.deepEqual(cluster('outbound|80||www.httpbin.org'), {
       name: 'outbound|80||www.httpbin.org',
+      statName: 'outbound|80||www.httpbin.org',
       host: 'www.httpbin.org',
       port: 80,
       discovery: 'dns',
-      endpoints: [{ address: 'www.httpbin.org', port: 80, weight: 1 }],
+      endpoints: [{ address: 'www.httpbin.org', port: 80, weight: 1, locality: '', priority: 0 }],
       dynamicPort: 80,
       external: true,
       tls: null,
-      loadBalancer: 'LEAST_REQUEST',
+      protocol: 'http1',
+      loadBalancer: { kind: 'LEAST_REQUEST', warmup: null },
+      pool: UNLIMITED_POOL,
+      outlierDetection: null,
+      proxyProtocol: null,
+      tunnel: null,
       connectTimeoutMs: 10_000,
       source: { file: `${POLICY}.0.to.0.hosts.0`, line: 1, col: 1 },
     })
@@ -137,7 +148,9 @@ describe('pattern A: HTTP', () => {
     const port = { number: 80, protocol: 'http', targetPort: 8080 }
     const { cluster, codes } = lower([policy([{ to: [{ ...plain, hosts: ['a.com', '*.b.com'], port }] }])])
     assert.deepEqual(codes(), [])
-    assert.deepEqual(cluster('outbound|80||a.com').endpoints, [{ address: 'a.com', port: 8080, weight: 1 }])
+    assert.deepEqual(cluster('outbound|80||a.com').endpoints, [
+      { address: 'a.com', port: 8080, weight: 1, locality: '', priority: 0 },
+    ])
     const dynamic = cluster('outbound|80||*.b.com')
     assert.deepEqual([dynamic.discovery, dynamic.endpoints, dynamic.dynamicPort], ['dynamic', [], 8080])
   })
@@ -159,7 +172,9 @@ describe('pattern B: httpsUpgrade', () => {
     const { hosts, cluster, clusterOf, codes } = lower([policy([{ to: [upgraded] }])])
     assert.deepEqual(codes(), [])
     assert.equal(clusterOf(hosts[0]?.grants[0]), 'outbound|443||httpbin.org')
-    assert.deepEqual(cluster('outbound|443||httpbin.org').endpoints, [{ address: 'httpbin.org', port: 443, weight: 1 }])
+    assert.deepEqual(cluster('outbound|443||httpbin.org').endpoints, [
+      { address: 'httpbin.org', port: 443, weight: 1, locality: '', priority: 0 },
+    ])
     assert.deepEqual(cluster('outbound|443||httpbin.org').tls, {
       mode: 'SIMPLE',
       sni: 'httpbin.org',
@@ -167,6 +182,7 @@ describe('pattern B: httpsUpgrade', () => {
       ca: 'system',
       clientCertificate: null,
       insecureSkipVerify: false,
+      crl: null,
     })
   })
   test('a VirtualService that leaves the port out reaches the upgraded port, never plain text', () => {
@@ -214,7 +230,7 @@ describe('refinement by ServiceEntry and DestinationRule', () => {
     const spec = { hosts: ['httpbin.org'], ports: [https], resolution: 'STATIC', location: 'MESH_INTERNAL', endpoints }
     const { cluster, codes } = lower([policy([{ to: [upgraded] }]), entry(spec)])
     const found = cluster('outbound|443||httpbin.org')
-    assert.deepEqual(found.endpoints, [{ address: '127.0.0.1', port: 9443, weight: 1 }])
+    assert.deepEqual(found.endpoints, [{ address: '127.0.0.1', port: 9443, weight: 1, locality: '', priority: 0 }])
     assert.deepEqual([found.discovery, found.external, found.tls?.mode], ['static', true, 'SIMPLE'])
     assert.deepEqual(codes(), [])
   })
@@ -257,7 +273,7 @@ describe('refinement by ServiceEntry and DestinationRule', () => {
     )
     const { cluster, codes } = lower([policy([{ to: [upgraded] }]), top])
     const found = cluster('outbound|443||httpbin.org')
-    assert.deepEqual([found.tls?.mode, found.loadBalancer, codes()], ['SIMPLE', 'RANDOM', []])
+    assert.deepEqual([found.tls?.mode, found.loadBalancer, codes()], ['SIMPLE', { kind: 'RANDOM', warmup: null }, []])
   })
 })
 

@@ -14,6 +14,7 @@ import {
 } from './egress-targets.ts'
 import type { EgressFrom, EgressTo } from './kinds/asm-egress-traffic-policy.ts'
 import type { Report, Resource } from './resource.ts'
+import { lowerRetries } from './retries.ts'
 import { parseServiceProtocol, SERVICE_PROTOCOLS } from './service-protocol.ts'
 import type { Services } from './services.ts'
 import { learnWorkloads, type Workloads } from './workloads.ts'
@@ -194,7 +195,7 @@ function grantFor(
         kind: 'forward',
         destinations: [{ cluster, weight: 1, headers: null }],
         timeoutMs: null,
-        retry: null,
+        retry: lowerRetries(undefined, services.isHashed(cluster)),
         mirrors: [],
         rewrite: null,
       },

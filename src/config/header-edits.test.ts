@@ -63,14 +63,45 @@ test('host: set on requests only, canonical', () => {
   assert.deepEqual(run({ response: { set: { host: 'b.com' } } }).findings, ['SP4024 response.set.host'])
 })
 
-test('values: no line breaks; an operator removes the header rather than leaving the value of the caller', () => {
+test('values: no line breaks; an empty one removes the header, as nothing is to stand there', () => {
   assert.deepEqual(run({ request: { set: { a: 'b\r\nc: d' } } }).findings, ['SP4024 request.set.a'])
   assert.deepEqual(run({ request: { set: { a: '\u0000' } } }).findings, ['SP4024 request.set.a'])
-  const { findings, edits } = run({
-    request: { set: { 'x-ip': '%DOWNSTREAM_REMOTE_ADDRESS%' }, add: { b: '%REQ(X)%' } },
+  assert.deepEqual(run({ request: { set: { a: '' }, add: { b: '' } } }).edits?.request, {
+    set: [],
+    add: [],
+    remove: ['a'],
   })
-  assert.deepEqual(findings, ['SP4025 request.add.b', 'SP4025 request.set.x-ip'])
-  assert.deepEqual(edits?.request, { set: [], add: [], remove: ['x-ip'] })
+})
+
+test('command operators become parts', () => {
+  const { findings, edits } = run({
+    request: { set: { 'x-ip': 'ip=%DOWNSTREAM_REMOTE_ADDRESS%' }, add: { b: '%REQ(X-A?:PATH):5%' } },
+    response: { set: { c: '%RESPONSE_CODE%' } },
+  })
+  assert.deepEqual(findings, [])
+  const ip = { operator: 'DOWNSTREAM_REMOTE_ADDRESS', argument: null, alternative: null, maxLength: null }
+  assert.deepEqual(edits?.request.set, [['x-ip', ['ip=', ip]]])
+  const req = { operator: 'REQ', argument: 'x-a', alternative: ':path', maxLength: 5 }
+  assert.deepEqual(edits.request.add, [['b', [req]]])
+})
+
+test('unknown and misplaced operators are refused, and never leave the value of the caller', () => {
+  for (const value of [
+    '%X%',
+    '100%',
+    '%REQ(a b)%',
+    '%REQ%',
+    '%RESPONSE_CODE%',
+    '%ENVIRONMENT(HOME)%',
+    '%START_TIME(%Q)%',
+  ]) {
+    const { findings, edits } = run({ request: { set: { 'x-a': value }, add: { 'x-b': value } } })
+    assert.deepEqual(findings, ['SP4044 request.add.x-b', 'SP4044 request.set.x-a'], value)
+    assert.deepEqual(edits?.request, { set: [], add: [], remove: ['x-a'] }, value)
+  }
+  const host = run({ request: { set: { host: '%REQ(X)%' } } })
+  assert.deepEqual(host.findings, ['SP4024 request.set.host'])
+  assert.equal(host.edits, null)
 })
 
 test('one header in two spellings is refused', () => {

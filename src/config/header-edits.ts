@@ -5,8 +5,9 @@
  */
 import type { SourceRef } from '../core/attributes.ts'
 import { parseAuthority } from '../core/authority.ts'
-import { isHopByHop } from '../core/headers.ts'
-import type { HeaderEdit, HeaderEdits } from '../model/route.ts'
+import { HeaderValueError, parseHeaderValue } from '../core/header-operators.ts'
+import { isFieldValue, isHopByHop } from '../core/headers.ts'
+import type { HeaderEdit, HeaderEdits, HeaderValue } from '../model/route.ts'
 import type { HeaderOperations, HeadersSpec } from './kinds/virtual-service-schema.ts'
 import type { Report } from './resource.ts'
 
@@ -15,8 +16,6 @@ type Direction = 'request' | 'response'
 
 /** RFC 9110 §5.6.2, lower case. */
 const TOKEN = /^[!#$%&'*+.^_`|~0-9a-z-]+$/
-/** RFC 9110 §5.5: no control characters but tab; outside Latin-1 a field value has no bytes. */
-const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 /** Framing and routing of the message itself. */
 const FRAMING: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding', 'host', '__proto__'])
 
@@ -31,13 +30,10 @@ export function checkHeaders(spec: HeadersSpec | undefined, at: At, report: Repo
         const place = at(direction, kind, written)
         const problem = nameProblem(written, kind, direction) ?? valueProblem(written, value)
         if (problem !== null) report('SP4024', place, `${kind} ${JSON.stringify(written)}: ${problem}`)
+        else checkOperators(written, value, direction, place, report)
         const name = fieldName(written)
         if (seen.has(name)) report('SP4024', place, `${name} stands twice here, in different spellings`)
         seen.add(name)
-        if (problem === null && literal(value) === null) {
-          const effect = kind === 'set' ? `${name} is removed instead` : `${name} is not added`
-          report('SP4025', place, `the value ${JSON.stringify(value)} has a command operator: ${effect}`)
-        }
       }
     }
     operations.remove?.forEach((written, index) => {
@@ -45,6 +41,24 @@ export function checkHeaders(spec: HeadersSpec | undefined, at: At, report: Repo
       if (problem !== null)
         report('SP4024', at(direction, 'remove', index), `remove ${JSON.stringify(written)}: ${problem}`)
     })
+  }
+}
+
+/** Operators that Envoy does not know make it refuse the whole route; those we have no data for are refused as well. */
+function checkOperators(written: string, value: string, direction: Direction, at: SourceRef, report: Report): void {
+  try {
+    const parsed = parseHeaderValue(value, direction)
+    if (fieldName(written) !== 'host') return
+    const problem =
+      typeof parsed !== 'string'
+        ? 'an authority cannot be computed from command operators'
+        : parseAuthority(parsed) === null
+          ? `${JSON.stringify(value)} is not a host[:port]`
+          : null
+    if (problem !== null) report('SP4024', at, `set ${JSON.stringify(written)}: ${problem}`)
+  } catch (error) {
+    if (!(error instanceof HeaderValueError)) throw error
+    report('SP4044', at, `the value of ${JSON.stringify(written)}: ${error.message}`)
   }
 }
 
@@ -60,14 +74,17 @@ export function lowerHeaders(spec: HeadersSpec | undefined): HeaderEdits | null 
 function lowerOperations(operations: HeaderOperations | undefined, direction: Direction): HeaderEdit {
   const remove: string[] = []
   const pairs = (kind: 'set' | 'add') => {
-    const list: (readonly [string, string])[] = []
+    const list: (readonly [string, HeaderValue])[] = []
     for (const [written, value] of Object.entries(operations?.[kind] ?? {})) {
       if (nameProblem(written, kind, direction) !== null || valueProblem(written, value) !== null) continue
       const name = fieldName(written)
-      const text = literal(value)
-      // The caller's own value must not stand where the operator wanted another.
-      if (text === null && kind === 'set') remove.push(name)
-      if (text !== null) list.push([name, name === 'host' ? (parseAuthority(text)?.text ?? text) : text.trim()])
+      const parsed = headerValue(value, direction)
+      const text = name === 'host' && typeof parsed === 'string' ? (parseAuthority(parsed)?.text ?? null) : parsed
+      if (name === 'host' && typeof text !== 'string') continue
+      // Envoy sets nothing where there is nothing to say; the caller's own value must not stand there instead.
+      if (text === null || text === '') {
+        if (kind === 'set') remove.push(name)
+      } else list.push([name, typeof text === 'string' ? text.trim() : text])
     }
     return list.toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
   }
@@ -97,15 +114,16 @@ function nameProblem(written: string, kind: 'set' | 'add' | 'remove', direction:
 }
 
 function valueProblem(written: string, value: string): string | null {
-  if (!VALUE.test(value)) return 'the value holds characters that no header may have'
-  if (fieldName(written) !== 'host') return null
-  const text = literal(value)
-  if (text === null) return 'an authority cannot be computed from command operators'
-  return parseAuthority(text) === null ? `${JSON.stringify(value)} is not a host[:port]` : null
+  if (!isFieldValue(value)) return `the value of ${written} holds characters that no header may have`
+  return null
 }
 
-/** The value with `%%` read as `%`; null when it holds a command operator (`%NAME%`). */
-function literal(value: string): string | null {
-  const text = value.replaceAll('%%', '\u0000')
-  return text.includes('%') ? null : text.replaceAll('\u0000', '%')
+/** null: refused by the check. */
+function headerValue(text: string, direction: Direction): HeaderValue | null {
+  try {
+    return parseHeaderValue(text, direction)
+  } catch (error) {
+    if (error instanceof HeaderValueError) return null
+    throw error
+  }
 }

@@ -126,22 +126,19 @@ test('no bootstrap file at all', () => {
   assert.deepEqual(files, ['/nowhere/gateway.yaml'])
 })
 
-const CRL = RESOURCES.replace('caCertificates: /ca/a.pem', 'caCertificates: /ca/a.pem, caCrl: /crl.pem')
+const CRL = RESOURCES.replace('credentialName: outer', 'credentialName: outer, caCrl: /crl.pem')
 
 test('a field that is not implemented: an error where it applies, a warning elsewhere and without a bootstrap', (t) => {
   const directory = write(t, CRL)
   const findings = load(directory).findings.filter((each) => each.includes('SP1034'))
   assert.equal(findings.length, 1)
-  assert.match(findings[0] ?? '', /^resources\/a\.yaml:14:\d+ error SP1034 .*caCrl is not implemented/)
+  assert.match(findings[0] ?? '', /^resources\/a\.yaml:24:\d+ error SP1034 .*caCrl is not implemented/)
   const alone = validateFiles([path.join(directory, 'resources')], { display: (file) => path.basename(file) })
   assert.deepEqual(
     alone.filter((each) => each.code === 'SP1034').map((each) => each.severity),
     ['warning'],
   )
-  const other = CRL.replace(
-    'metadata: {name: a, namespace: istio-system}\nspec:\n  host:',
-    'metadata: {name: a, namespace: x}\nspec:\n  exportTo: [.]\n  host:',
-  )
+  const other = CRL.replace('selector: {istio: egressgateway}', 'selector: {istio: other}')
   const elsewhere = load(write(t, other)).diagnostics.filter((each) => each.code === 'SP1034')
   assert.deepEqual(
     elsewhere.map((each) => each.severity),

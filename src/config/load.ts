@@ -110,6 +110,7 @@ function credentialPaths(model: GatewayModel): readonly string[] {
   for (const { tls } of model.clusters) {
     if (tls === null) continue
     if (tls.ca !== 'system' && tls.ca !== 'mesh') paths.push(tls.ca)
+    if (tls.crl !== null) paths.push(tls.crl)
     const own = tls.clientCertificate
     if (own !== null && own !== 'mesh') paths.push(own.certificateChain, own.privateKey)
   }

@@ -125,8 +125,8 @@ kind: DestinationRule
 metadata: {name: x, namespace: a}
 spec:
   host: x.example.com
-  traffic_policy: {}
-  trafficPolicy: {}
+  traffic_policy: {outlierDetection: {}}
+  trafficPolicy: {outlierDetection: {}}
 `
   assert.deepEqual(read(t, { 'a.yaml': text }).findings, [
     'a.yaml:6:3 error SP1031 spec.trafficPolicy stands here as trafficPolicy and as traffic_policy → keep one of the two',
@@ -140,6 +140,7 @@ spec:
   host: x.example.com
   trafficPolicy:
     ${tls}
+    outlierDetection: {}
 `
 test('inside tls unknown keys and empty values are errors, and so is a misspelt tls', (t) => {
   const one = (tls: string) => read(t, { 'a.yaml': rule(tls) }).findings.join('\n')
@@ -278,25 +279,26 @@ test('a misspelt namespace key in a restricting kind is an error', (t) => {
 
 test('fields that are not implemented are found at every place', (t) => {
   const text = `apiVersion: networking.istio.io/v1
-kind: DestinationRule
+kind: Gateway
 metadata: {name: x, namespace: a}
 spec:
-  host: x.example.com
-  trafficPolicy:
-    portLevelSettings:
-    - port: {number: 443}
-      tls: {mode: SIMPLE, caCrl: /crl.pem}
-    - port: {number: 8443}
+  selector: {istio: egressgateway}
+  servers:
+    - port: {number: 443, name: a, protocol: HTTPS}
+      hosts: ['*']
+      tls: {mode: ISTIO_MUTUAL, caCrl: /crl.pem}
+    - port: {number: 8443, name: b, protocol: HTTPS}
+      hosts: ['*']
       tls:
-        mode: SIMPLE
+        mode: ISTIO_MUTUAL
         ca_crl: /crl.pem
 `
   const { unsupported } = read(t, { 'a.yaml': text })
   assert.deepEqual(
     unsupported.map(({ path: where, at, field }) => [where, at.line, at.col, field.severity]),
     [
-      ['spec.trafficPolicy.portLevelSettings[0].tls.caCrl', 9, 34, 'error'],
-      ['spec.trafficPolicy.portLevelSettings[1].tls.caCrl', 13, 17, 'error'],
+      ['spec.servers[0].tls.caCrl', 9, 40, 'error'],
+      ['spec.servers[1].tls.caCrl', 14, 17, 'error'],
     ],
   )
 })

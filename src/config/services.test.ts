@@ -64,7 +64,7 @@ describe('registry and destinations', () => {
       // As in Istio a destination is looked up by its own name, not through a wildcard.
       ['x.wild.com', {}, 'outbound|80||x.wild.com', 'SP7001 route'],
       ['reviews', { port: 80 }, 'outbound|80||reviews.shop.svc.cluster.local', 'SP7001 route'],
-      ['a.com', { subset: 'v1' }, 'outbound|80|v1|a.com', 'SP7002 route'],
+      ['a.com', { subset: 'v1' }, 'outbound|80|v1|a.com', 'SP7020 route'],
     ]
     for (const [host, more, expected, code] of rows) {
       const { services, name, codes } = load(resources)
@@ -195,6 +195,7 @@ describe('TLS', () => {
         ca: 'system',
         clientCertificate: null,
         insecureSkipVerify: false,
+        crl: null,
       },
       codes: [],
     })
@@ -213,6 +214,7 @@ describe('TLS', () => {
       ca: '/ca',
       clientCertificate: { certificateChain: '/c', privateKey: '/k' },
       insecureSkipVerify: false,
+      crl: null,
     })
   })
   test('credentialName is a directory of secrets', () => {
@@ -263,6 +265,7 @@ describe('TLS', () => {
       ca: 'mesh',
       clientCertificate: 'mesh',
       insecureSkipVerify: false,
+      crl: null,
     })
     assert.deepEqual(named.codes(), [])
     const unnamed = inside({ endpoints: [{ address: '192.0.2.1' }] })
@@ -309,7 +312,7 @@ describe('load balancing and time-outs', () => {
     ]
     for (const [simple, expected] of rows) {
       const { cluster, codes } = load([one, rule('r', 'a.com', { loadBalancer: { simple } })])
-      assert.equal(cluster('a.com', 80).loadBalancer, expected)
+      assert.deepEqual(cluster('a.com', 80).loadBalancer, { kind: expected, warmup: null })
       assert.equal(
         codes().some((code) => code.startsWith('SP7014')),
         simple === 'PASSTHROUGH',
@@ -317,11 +320,12 @@ describe('load balancing and time-outs', () => {
       )
     }
   })
-  test('connectTimeout comes from the rule, else from the mesh; HTTP/2 ports are reported', () => {
+  test('connectTimeout comes from the rule, else from the mesh; the port says which HTTP', () => {
     const { cluster, codes } = load([one])
     assert.equal(cluster('a.com', 80).connectTimeoutMs, 10_000)
-    assert.equal(cluster('a.com', 80).loadBalancer, 'LEAST_REQUEST')
-    assert.deepEqual(codes(), ['SP7011 ServiceEntry/default/a:spec.ports.0.protocol'])
+    assert.deepEqual(cluster('a.com', 80).loadBalancer, { kind: 'LEAST_REQUEST', warmup: null })
+    assert.equal(cluster('a.com', 80).protocol, 'http2')
+    assert.deepEqual(codes(), [])
     const ruled = load([one, rule('r', 'a.com', { connectionPool: { tcp: { connectTimeout: '250ms' } } })])
     assert.equal(ruled.cluster('a.com', 80).connectTimeoutMs, 250)
   })

@@ -7,7 +7,8 @@ import { indexDestinationRules } from './destination-rules.ts'
 import { qualify } from './hostname.ts'
 import type { Report, Resource } from './resource.ts'
 import { createCatalogue } from './service-catalogue.ts'
-import { buildCluster, clusterName } from './service-cluster.ts'
+import { buildCluster, clusterName, type Missing } from './service-cluster.ts'
+import { indexWorkloadEntries } from './workload-entries.ts'
 
 export type Destination = {
   readonly host: string
@@ -34,6 +35,8 @@ export type Services = {
    * of a DestinationRule goes around them. Reported: TLS around TLS, and `tcp` bytes to a name nobody asked for.
    */
   streamClusterFor(destination: Destination, bytes: 'tls' | 'tcp'): string
+  /** True when the endpoints of a cluster that was asked for are chosen by a hash of the request. */
+  isHashed(name: string): boolean
   /** All that were asked for, by name. */
   clusters(): readonly ClusterModel[]
 }
@@ -41,7 +44,8 @@ export type Services = {
 export function buildServices(settings: Settings, resources: readonly Resource[], report: Report): Services {
   const catalogue = createCatalogue(settings, resources, report)
   const rules = indexDestinationRules(settings, resources, report)
-  const built = new Map<string, ClusterModel | null>()
+  const workloads = indexWorkloadEntries(resources)
+  const built = new Map<string, ClusterModel | Missing>()
   const told = new Set<string>()
   const tellOnce = (key: string, tell: () => void) => {
     if (!told.has(key)) tell()
@@ -55,35 +59,31 @@ export function buildServices(settings: Settings, resources: readonly Resource[]
     const port = destination.port ?? (ports.length === 1 && only !== undefined ? only : destination.listenerPort)
     const subset = destination.subset ?? ''
     const name = clusterName(port, subset, host)
-    if (subset !== '') {
-      // Sending to all endpoints instead would reach some that the route leaves out.
-      tellOnce(`${name} subset ${place(destination.at)}`, () =>
-        report('SP7002', destination.at, `subset "${subset}" of ${host}: subsets are not supported yet`, {
-          fix: 'leave subset out; until then this route answers 503 (NC)',
-        }),
-      )
-      return { name, cluster: null }
-    }
-    let cluster = built.get(name)
-    if (cluster === undefined) {
-      cluster = buildCluster({ settings, catalogue, rules, report }, host, port)
-      built.set(name, cluster)
-    }
-    if (cluster === null)
-      tellOnce(`${name} unknown ${place(destination.at)}`, () =>
-        report('SP7001', destination.at, catalogue.whyUnknown(host, port), {
-          fix: 'add a ServiceEntry with this host and port; until then this route answers 503 (NC)',
-        }),
-      )
-    return { name, cluster }
+    const known =
+      built.get(name) ?? buildCluster({ settings, catalogue, rules, workloads, report }, { host, port, subset })
+    built.set(name, known)
+    if (!('missing' in known)) return { name, cluster: known }
+    const until = 'until then this route answers 503 (NC)'
+    tellOnce(`${name} unknown ${place(destination.at)}`, () =>
+      known.missing === 'service'
+        ? report('SP7001', destination.at, catalogue.whyUnknown(host, port), {
+            fix: `add a ServiceEntry with this host and port; ${until}`,
+          })
+        : report('SP7020', destination.at, whyNoSubset(subset, host, known.known), {
+            fix: `define it in a DestinationRule for ${host}; ${until}`,
+          }),
+    )
+    return { name, cluster: null }
   }
 
   /** Never a name that `clusterFor` returns: a route of requests must not reach the cluster without TLS. */
   const withoutTls = (cluster: ClusterModel): string => {
-    const bare = `tunnel|${cluster.port}||${cluster.host}`
+    const bare = cluster.name.replace(/^outbound/, 'tunnel')
     built.set(bare, { ...cluster, name: bare, statName: cluster.name, tls: null })
     return bare
   }
+
+  const upgraded = ({ host, port }: ClusterModel) => catalogue.targetsFor(host, port).some((target) => target.upgrade)
 
   return {
     registry: catalogue.registry,
@@ -104,7 +104,9 @@ export function buildServices(settings: Settings, resources: readonly Resource[]
     },
     tunnelClusterFor(destination) {
       const { name, cluster } = resolve(destination)
-      return cluster === null || cluster.tls === null ? name : withoutTls(cluster)
+      if (cluster === null || cluster.tls === null) return name
+      // TLS of a rule that names a proxy to tunnel through is for the way to that proxy.
+      return cluster.tunnel !== null && !upgraded(cluster) ? name : withoutTls(cluster)
     },
     streamClusterFor(destination, bytes) {
       const { name, cluster } = resolve(destination)
@@ -116,7 +118,9 @@ export function buildServices(settings: Settings, resources: readonly Resource[]
         })
       if (tls === null || bytes === 'tcp') return name
       // `httpsUpgrade` speaks for requests; there is no wish to wrap what is TLS already.
-      if (catalogue.targetsFor(host, port).some((target) => target.upgrade)) return withoutTls(cluster)
+      if (upgraded(cluster)) return withoutTls(cluster)
+      // On the way to a proxy that is tunnelled through.
+      if (cluster.tunnel !== null) return name
       report(
         'SP7019',
         destination.at,
@@ -125,9 +129,21 @@ export function buildServices(settings: Settings, resources: readonly Resource[]
       )
       return name
     },
+    isHashed(name) {
+      const found = built.get(name)
+      if (found === undefined || 'missing' in found) return false
+      return found.loadBalancer.kind === 'RING_HASH' || found.loadBalancer.kind === 'MAGLEV'
+    },
     clusters: () =>
-      [...built.values()].filter((cluster) => cluster !== null).sort((a, b) => (a.name < b.name ? -1 : 1)),
+      [...built.values()]
+        .filter((found): found is ClusterModel => !('missing' in found))
+        .sort((a, b) => (a.name < b.name ? -1 : 1)),
   }
+}
+
+function whyNoSubset(subset: string, host: string, known: readonly string[]): string {
+  const others = known.length === 0 ? 'it has no subsets' : `it has ${known.join(', ')}`
+  return `no DestinationRule defines a subset "${subset}" of ${host} (${others})`
 }
 
 function place(at: SourceRef): string {

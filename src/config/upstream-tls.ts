@@ -1,16 +1,16 @@
 /** ClientTLSSettings of a DestinationRule → how a cluster speaks TLS (behaviour §5.3). Verification is on by default. */
-import { isAbsolute, join } from 'node:path'
+import { isAbsolute } from 'node:path'
 import type { SourceRef } from '../core/attributes.ts'
 import type { UpstreamTlsModel } from '../model/cluster.ts'
-import type { ClientTlsSettings } from './kinds/destination-rule.ts'
+import type { ClientTlsSettings } from './kinds/destination-rule-schema.ts'
 import type { Report } from './resource.ts'
+import { type SecretFiles, secretFiles } from './secret-files.ts'
 
 export type UpstreamTlsInput = {
   readonly tls: ClientTlsSettings
   /** Positions below the `tls` block. */
   readonly at: (...path: readonly (string | number)[]) => SourceRef
-  readonly host: string
-  readonly port: number
+  readonly key: { readonly host: string; readonly port: number; readonly subset: string }
   readonly external: boolean
   /** `ServiceEntry.subjectAltNames`: used when the rule has none. */
   readonly subjectAltNames: readonly string[]
@@ -38,7 +38,8 @@ export function upgradeTls(host: string, subjectAltNames: readonly string[]): Up
  * host name; with ISTIO_MUTUAL and no names the same. Both refuse more, never less.
  */
 export function lowerUpstreamTls(input: UpstreamTlsInput, report: Report): UpstreamTlsModel | null {
-  const { tls, at, host } = input
+  const { tls, at, key } = input
+  const { host } = key
   const mode = tls.mode ?? 'DISABLE'
   if (mode === 'DISABLE') return null
   const given = tls.subjectAltNames ?? []
@@ -63,7 +64,7 @@ export function lowerUpstreamTls(input: UpstreamTlsInput, report: Report): Upstr
     return {
       mode,
       // Istio's automatic SNI between proxies (BuildDNSSrvSubsetKey).
-      sni: sni ?? (names.length > 0 ? `outbound_.${input.port}_._.${host}` : null),
+      sni: sni ?? (names.length > 0 ? `outbound_.${key.port}_.${key.subset}_.${host}` : null),
       subjectAltNames: names,
       ca: 'mesh',
       clientCertificate: 'mesh',
@@ -72,35 +73,33 @@ export function lowerUpstreamTls(input: UpstreamTlsInput, report: Report): Upstr
     }
   }
 
-  const file = (key: 'clientCertificate' | 'privateKey' | 'caCertificates', value: string): string => {
-    if (!isAbsolute(value)) report('SP7015', at(key), `${key}: "${value}" is not an absolute path`)
+  const file = (field: 'clientCertificate' | 'privateKey' | 'caCertificates' | 'caCrl'): string => {
+    const value = tls[field] ?? ''
+    if (!isAbsolute(value)) report('SP7015', at(field), `${field}: "${value}" is not an absolute path`)
     return value
   }
-  const secret = secretDirectory(input, report)
-  const caFile = tls.caCertificates ?? ''
-  const ca =
-    secret !== null && !insecureSkipVerify
-      ? join(secret, 'ca.crt')
-      : caFile === '' || caFile === 'system'
-        ? 'system'
-        : file('caCertificates', caFile)
-  const clientCertificate =
+  const secret = secretOf(input, report)
+  const namesCa = !['', 'system', undefined].includes(tls.caCertificates)
+  const own =
     mode === 'SIMPLE'
       ? null
-      : secret !== null
-        ? { certificateChain: join(secret, 'tls.crt'), privateKey: join(secret, 'tls.key') }
-        : {
-            certificateChain: file('clientCertificate', tls.clientCertificate ?? ''),
-            privateKey: file('privateKey', tls.privateKey ?? ''),
-          }
-  return { mode, sni, subjectAltNames, ca, clientCertificate, insecureSkipVerify, crl: null }
+      : (secret?.pair ?? { certificateChain: file('clientCertificate'), privateKey: file('privateKey') })
+  const namesCrl = (tls.caCrl ?? '') !== ''
+  const verified =
+    secret !== null && !insecureSkipVerify
+      ? { ca: secret.ca, crl: secret.crl }
+      : { ca: namesCa ? file('caCertificates') : 'system', crl: namesCrl ? file('caCrl') : null }
+  const { ca, crl } = verified
+  return { mode, sni, subjectAltNames, ca, clientCertificate: own, insecureSkipVerify, crl }
 }
 
-/** Directory of `credentialName`; null when none is given. The name must stay inside the secrets directory. */
-function secretDirectory({ tls, at, secretsDirectory }: UpstreamTlsInput, report: Report): string | null {
-  const name = tls.credentialName ?? ''
+/** Files of `credentialName`; null when none is given. The name must stay inside the secrets directory. */
+function secretOf({ tls, at, secretsDirectory }: UpstreamTlsInput, report: Report): SecretFiles | null {
+  const name = (tls.credentialName ?? '').replace(/^(?:kubernetes|configmap):\/\//, '')
   if (name === '') return null
-  if (!/^[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?$/.test(name) || name.includes('..'))
+  if (!/^[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?$/.test(name) || name.includes('..')) {
     report('SP7015', at('credentialName'), `credentialName: "${name}" is not the name of a secret`)
-  return join(secretsDirectory, name)
+    return null
+  }
+  return secretFiles(secretsDirectory, name)
 }

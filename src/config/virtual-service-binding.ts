@@ -10,6 +10,7 @@ import { virtualService } from './kinds/virtual-service.ts'
 import type { VirtualServiceSpec } from './kinds/virtual-service-schema.ts'
 import { ofKind } from './of-kind.ts'
 import type { Report, Resource } from './resource.ts'
+import { isRoot } from './virtual-service-delegates.ts'
 import { gatewayName } from './virtual-service-match.ts'
 import { isExportedTo } from './visibility.ts'
 
@@ -17,14 +18,17 @@ export type VirtualServiceResource = Resource<VirtualServiceSpec>
 
 /**
  * Those exported to our namespace, in the order their routes are joined: private ones of our namespace, then those
- * exported to it by name, then public ones; each group by name, then namespace (behaviour §4.3).
+ * exported to it by name, then public ones; each group by name, then namespace (behaviour §4.3), those that delegate last
+ * (Istio mergeVirtualServicesIfNeeded).
  */
 export function visibleVirtualServices(
   settings: Settings,
   resources: readonly Resource[],
 ): readonly VirtualServiceResource[] {
   const groups: [VirtualServiceResource[], VirtualServiceResource[], VirtualServiceResource[]] = [[], [], []]
-  for (const resource of ofKind(resources, virtualService)) {
+  const all = ofKind(resources, virtualService)
+  const ordered = [...all.filter(({ spec }) => !isRoot(spec)), ...all.filter(({ spec }) => isRoot(spec))]
+  for (const resource of ordered) {
     const { exportTo } = resource.spec
     if (!isExportedTo(exportTo, resource.namespace, settings.namespace)) continue
     const isPublic = exportTo === undefined || exportTo.length === 0 || exportTo.includes('*')

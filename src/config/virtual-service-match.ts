@@ -72,7 +72,7 @@ function lowerPresence(match: StringMatchSpec | null): StringMatch {
   return lowerString(match) ?? { kind: 'present' }
 }
 
-function lowerString(match: StringMatchSpec | undefined): StringMatch | null {
+export function lowerString(match: StringMatchSpec | undefined): StringMatch | null {
   if (match === undefined) return null
   if (match.exact !== undefined) return { kind: 'exact', value: match.exact }
   if (match.prefix !== undefined) return { kind: 'prefix', value: match.prefix }

@@ -17,6 +17,7 @@ import {
   type VirtualServiceResource,
   visibleVirtualServices,
 } from './virtual-service-binding.ts'
+import { indexDelegates } from './virtual-service-delegates.ts'
 import { lowerRules, type OrderedRoute } from './virtual-service-routes.ts'
 
 /** What VirtualServices and `httpsRedirect` say about one host of one table. */
@@ -41,6 +42,7 @@ export function bindVirtualServices(
   report: Report,
 ): TableHosts {
   const visible = visibleVirtualServices(settings, resources)
+  const delegates = indexDelegates(resources)
   const tables = new Map<string, Map<string, Draft>>()
   const attached = new Set<string>()
   for (const server of gateways.servers) {
@@ -53,9 +55,8 @@ export function bindVirtualServices(
       if (!namesGateway(resource, server.gateway)) continue
       const bound = commonHosts(resource, server)
       if (bound.length === 0) continue
-      const routes = lowerRules(resource, {
+      const routes = lowerRules(resource, delegates, {
         settings,
-        namespace: resource.namespace,
         gateway: server.gateway,
         gatewayPort: server.gatewayPort,
         services,

@@ -9,6 +9,7 @@ import {
   isHopByHop,
   isMeshHeader,
   outgoingHeaders,
+  outgoingTrailers,
   returnedHeaders,
 } from './headers.ts'
 
@@ -135,4 +136,39 @@ test('via: our own name is recognised among others, and added only where asked',
     'via',
     `1.1 ${name}`,
   ])
+})
+
+const none: ReadonlySet<string> = new Set()
+const untouched = () => false
+
+test('outgoingTrailers carries what is about the body, and nothing that was for policy or framing to decide', () => {
+  const trailers = ['grpc-status', '0', 'x-checksum', 'abc', 'x-checksum', 'def']
+  const bad = [
+    ['host', 'evil.example'],
+    ['content-length', '5'],
+    ['transfer-encoding', 'chunked'],
+    ['connection', 'close'],
+    ['authorization', 'Bearer x'],
+    ['cookie', 'a=1'],
+    ['content-type', 'text/html'],
+    ['if-match', '*'],
+    ['x-forwarded-for', '10.0.0.1'],
+    ['x-envoy-retry-on', '5xx'],
+    ['x-sallyport-reason', 'blocked'],
+    ['traceparent', '00-a-b-01'],
+    ['via', '1.1 x'],
+  ].flat()
+  assert.deepEqual(outgoingTrailers([...bad, ...trailers], none, untouched), trailers)
+  assert.equal(outgoingTrailers(bad, none, untouched), null)
+  assert.equal(outgoingTrailers(null, none, untouched), null)
+})
+
+test('outgoingTrailers leaves out what `connection` names and what the route has edited; one field that cannot be carried drops all', () => {
+  const trailers = ['a', '1', 'b', '2', 'c', '3']
+  assert.deepEqual(
+    outgoingTrailers(trailers, new Set(['a']), (name) => name === 'b'),
+    ['c', '3'],
+  )
+  assert.equal(outgoingTrailers([...trailers, 'd', 'x\r\ny'], none, untouched), null)
+  assert.equal(outgoingTrailers([...trailers, ':path', '/'], none, untouched), null)
 })

@@ -85,8 +85,12 @@ export function connectionNominations(headers: HeaderList): ReadonlySet<string> 
 }
 const NONE: ReadonlySet<string> = new Set()
 
-/** A field value as RFC 9110 §5.5 allows it: no control characters but tab. */
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
+
+/** A field value as RFC 9110 §5.5 allows it: no control characters but tab, one character per byte. */
+export function isFieldValue(text: string): boolean {
+  return VALUE.test(text)
+}
 
 /** True when every field can be carried unchanged by either engine. `__proto__` cannot be an object key safely. */
 export function fieldsAreCarriable(headers: HeaderList): boolean {
@@ -169,4 +173,40 @@ export function returnedHeaders(headers: HeaderList, bodiless = false): string[]
     out.push(name, headers[i + 1] as string)
   }
   return out
+}
+
+/**
+ * What no trailer may say, because it would frame, route, authenticate or describe a message that has been read already
+ * (RFC 9110 §6.5.1). An upstream that merges trailers into the head would take it for what policy has judged.
+ */
+const NOT_IN_TRAILERS: ReadonlySet<string> = new Set([
+  'host',
+  'content-length',
+  'content-type',
+  'content-encoding',
+  'content-range',
+  'authorization',
+  'cookie',
+  'cache-control',
+  'max-forwards',
+  'range',
+  'via',
+  'x-request-id',
+])
+
+/** Request trailers that may go out: `omitted` are names that the route has its own word on. null: none are left. */
+export function outgoingTrailers(
+  trailers: HeaderList | null,
+  nominated: ReadonlySet<string>,
+  omitted: (name: string) => boolean,
+): HeaderList | null {
+  if (trailers === null || !fieldsAreCarriable(trailers)) return null
+  const out: string[] = []
+  for (let i = 0; i < trailers.length; i += 2) {
+    const name = trailers[i] as string
+    if (NOT_IN_TRAILERS.has(name) || HOP_BY_HOP.has(name) || name.startsWith('if-') || TRACE.has(name)) continue
+    if (isMeshHeader(name) || nominated.has(name) || omitted(name)) continue
+    out.push(name, trailers[i + 1] as string)
+  }
+  return out.length === 0 ? null : out
 }

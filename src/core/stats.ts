@@ -17,10 +17,18 @@ export type ClusterStats = {
   upstream_rq_active: number
   upstream_rq_completed: number
   upstream_rq_timeout: number
+  upstream_rq_per_try_timeout: number
   upstream_rq_retry: number
   upstream_rq_retry_success: number
+  upstream_rq_retry_overflow: number
+  upstream_rq_retry_limit_exceeded: number
+  upstream_rq_retry_backoff_exponential: number
+  /** Requests whose body outgrew what is kept for another try. */
+  retry_or_shadow_abandoned: number
   upstream_rq_rx_reset: number
   upstream_rq_cancelled: number
+  upstream_rq_pending_total: number
+  upstream_rq_pending_active: number
   upstream_rq_pending_failure_eject: number
   ssl_handshake: number
   ssl_connection_error: number
@@ -30,6 +38,15 @@ export type ClusterStats = {
   address_denied: number
   membership_total: number
   membership_healthy: number
+  /** Refused by the address guard. */
+  membership_excluded: number
+  outlier_ejections_active: number
+  outlier_ejections_enforced_total: number
+  outlier_ejections_enforced_consecutive_5xx: number
+  outlier_ejections_enforced_consecutive_gateway_failure: number
+  outlier_ejections_enforced_consecutive_local_origin_failure: number
+  /** Endpoints that failed often enough but stayed, because maxEjectionPercent were out already. */
+  outlier_ejections_overflow: number
   /** Responses by status code. */
   readonly upstream_rq: Map<number, number>
 }
@@ -48,10 +65,17 @@ export function newClusterStats(name: string): ClusterStats {
     upstream_rq_active: 0,
     upstream_rq_completed: 0,
     upstream_rq_timeout: 0,
+    upstream_rq_per_try_timeout: 0,
     upstream_rq_retry: 0,
     upstream_rq_retry_success: 0,
+    upstream_rq_retry_overflow: 0,
+    upstream_rq_retry_limit_exceeded: 0,
+    upstream_rq_retry_backoff_exponential: 0,
+    retry_or_shadow_abandoned: 0,
     upstream_rq_rx_reset: 0,
     upstream_rq_cancelled: 0,
+    upstream_rq_pending_total: 0,
+    upstream_rq_pending_active: 0,
     upstream_rq_pending_failure_eject: 0,
     ssl_handshake: 0,
     ssl_connection_error: 0,
@@ -60,6 +84,13 @@ export function newClusterStats(name: string): ClusterStats {
     address_denied: 0,
     membership_total: 0,
     membership_healthy: 0,
+    membership_excluded: 0,
+    outlier_ejections_active: 0,
+    outlier_ejections_enforced_total: 0,
+    outlier_ejections_enforced_consecutive_5xx: 0,
+    outlier_ejections_enforced_consecutive_gateway_failure: 0,
+    outlier_ejections_enforced_consecutive_local_origin_failure: 0,
+    outlier_ejections_overflow: 0,
     upstream_rq: new Map(),
   }
 }

@@ -1,24 +1,32 @@
-/** Chooses one of several endpoints (behaviour §5.6). Weights are relative and at least 1. */
-import type { LoadBalancerModel } from '../model/cluster.ts'
+/** Chooses one of several endpoints without regard to what the request is (behaviour §5.6); ring-hash.ts and maglev.ts look at it. */
 
 export type Balanced = {
+  /** Relative, above 0. */
   readonly weight: number
   /** Requests under way. */
   readonly active: number
 }
 
-/** `pick` wants at least one candidate; the list may be another one each time. `random`: a number in [0, 1). */
-export type Balancer = { pick<T extends Balanced>(candidates: readonly T[], random: () => number): T }
+/** What there is to choose from at present. `uniform`: all weights are equal, so that nothing has to be summed up. */
+export type Candidates<T extends Balanced> = { readonly list: readonly T[]; readonly uniform: boolean }
 
-export function createBalancer({ kind }: LoadBalancerModel): Balancer {
+export function candidatesOf<T extends Balanced>(list: readonly T[]): Candidates<T> {
+  const weight = list[0]?.weight
+  return { list, uniform: list.every((each) => each.weight === weight) }
+}
+
+/** `pick` wants at least one candidate; they may be others each time. `random`: a number in [0, 1). */
+export type Balancer = { pick<T extends Balanced>(candidates: Candidates<T>, random: () => number): T }
+
+export type BalancerKind = 'LEAST_REQUEST' | 'ROUND_ROBIN' | 'RANDOM'
+
+export function createBalancer(kind: BalancerKind): Balancer {
   switch (kind) {
     case 'ROUND_ROBIN':
       return roundRobin()
     case 'RANDOM':
-      return { pick: (candidates, random) => weighted(candidates, random()) }
+      return { pick: (candidates, random) => draw(candidates, random()) }
     case 'LEAST_REQUEST':
-    case 'RING_HASH':
-    case 'MAGLEV':
       return { pick: leastRequest }
     default:
       throw new TypeError(`unknown load balancer ${JSON.stringify(kind satisfies never)}`)
@@ -26,18 +34,22 @@ export function createBalancer({ kind }: LoadBalancerModel): Balancer {
 }
 
 /**
- * Smooth weighted round robin: each turn every candidate gains its weight and the leader pays the total, so equal
- * weights alternate and unequal ones interleave. Credit is kept per endpoint object, so a changed list goes on fairly.
+ * Smooth weighted round robin: each turn every candidate gains its weight and the leader pays the total, so unequal
+ * weights interleave. Credit is kept per endpoint object, so a changed list goes on fairly. Equal weights just take turns.
  */
 function roundRobin(): Balancer {
   const credit = new WeakMap<Balanced, number>()
+  let turn = -1
   return {
-    pick: (candidates) => {
-      let best = first(candidates)
-      if (candidates.length === 1) return best
+    pick: ({ list, uniform }) => {
+      if (uniform) {
+        turn = turn + 1 < list.length ? turn + 1 : 0
+        return at(list, turn)
+      }
+      let best = at(list, 0)
       let total = 0
       let most = Number.NEGATIVE_INFINITY
-      for (const candidate of candidates) {
+      for (const candidate of list) {
         const now = (credit.get(candidate) ?? 0) + candidate.weight
         credit.set(candidate, now)
         total += candidate.weight
@@ -53,26 +65,28 @@ function roundRobin(): Balancer {
 }
 
 /** Power of two choices, as Envoy's default: of two drawn by weight, the one with fewer requests per weight. */
-function leastRequest<T extends Balanced>(candidates: readonly T[], random: () => number): T {
-  if (candidates.length === 1) return first(candidates)
-  const a = weighted(candidates, random())
-  const b = weighted(candidates, random())
+function leastRequest<T extends Balanced>(candidates: Candidates<T>, random: () => number): T {
+  if (candidates.list.length === 1) return at(candidates.list, 0)
+  const a = draw(candidates, random())
+  const b = draw(candidates, random())
   return (b.active + 1) / b.weight < (a.active + 1) / a.weight ? b : a
 }
 
-function weighted<T extends Balanced>(candidates: readonly T[], random: number): T {
+function draw<T extends Balanced>({ list, uniform }: Candidates<T>, random: number): T {
+  if (uniform) return at(list, Math.floor(random * list.length))
   let total = 0
-  for (const candidate of candidates) total += candidate.weight
+  for (const candidate of list) total += candidate.weight
   let left = random * total
-  for (const candidate of candidates) {
+  for (const candidate of list) {
     left -= candidate.weight
     if (left < 0) return candidate
   }
-  return first(candidates)
+  // Only rounding gets here.
+  return at(list, 0)
 }
 
-function first<T>(candidates: readonly T[]): T {
-  const candidate = candidates[0]
+function at<T>(candidates: readonly T[], index: number): T {
+  const candidate = candidates[index]
   if (candidate === undefined) throw new RangeError('no candidates to balance over')
   return candidate
 }

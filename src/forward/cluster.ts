@@ -9,10 +9,11 @@ import { hostCovers, isInsideName } from '../core/host-pattern.ts'
 import type { ClusterStats } from '../core/stats.ts'
 import type { ClusterModel } from '../model/cluster.ts'
 import type { AddressGuard } from './address-guard.ts'
-import { type Balancer, createBalancer } from './balancer.ts'
 import type { DialTls } from './dial.ts'
+import type { HealthGroup } from './endpoint-health.ts'
 import { EndpointSet, type EndpointSource, type UpstreamEndpoint } from './endpoints.ts'
 import type { ConnectTarget, UpstreamFailure } from './forwarder.ts'
+import type { HashTables } from './hash-table.ts'
 import type { PoolIdentity, UpstreamPool } from './pool.ts'
 import type { DnsAnswer, NameResolver } from './resolve.ts'
 import { addressDenied, DNS_FAILURE, NO_HEALTHY_UPSTREAM } from './transport-failure.ts'
@@ -37,9 +38,14 @@ export type ClusterParts = {
   readonly guard: AddressGuard
   readonly resolver: NameResolver
   readonly openPool: (identity: PoolIdentity, tls: DialTls | null) => UpstreamPool
+  /** Of this cluster or, with a name, of the endpoints that this requested name leads to; survives reloads. */
+  readonly health: (requested: string | null) => HealthGroup
+  readonly tables: HashTables
   readonly idleTimeoutMs: number
   readonly limits: ResponseLimits
   readonly random: () => number
+  /** Monotonic, milliseconds. */
+  readonly now: () => number
 }
 
 /** Sets kept for names that callers asked for. */
@@ -52,7 +58,6 @@ export class UpstreamCluster {
   readonly stats: ClusterStats
   readonly limits: ResponseLimits
   readonly #parts: ClusterParts
-  readonly #balancer: Balancer
   /** The set that serves every request; null: it depends on the requested host. */
   readonly #only: EndpointSet | null
   readonly #requested = new Map<string, EndpointSet>()
@@ -63,64 +68,61 @@ export class UpstreamCluster {
     this.stats = parts.stats
     this.limits = parts.limits
     this.#parts = parts
-    this.#balancer = createBalancer(model.loadBalancer)
     // With a wildcard host and no SNI of its own, what is verified depends on the requested name too.
     const perHost =
       model.discovery === 'dynamic' || (parts.tls !== null && parts.tls.sni === null && model.host.startsWith('*'))
-    this.#only = perHost ? null : this.#createSet(model.host, null)
+    this.#only = perHost ? null : this.#createSet(model.host, null, null)
   }
 
   /**
-   * An endpoint for the next attempt, or why there is none. `tried`: endpoints that could not be connected to, left
-   * out now. Synchronous unless a name has to be looked up; the promise never rejects.
+   * An endpoint for the next attempt, or why there is none. `tried`: endpoints to leave out now. `spill`: when all of
+   * the chosen priority are left out, one of another will do (retryRemoteLocalities).
+   * Synchronous unless a name has to be looked up; the promise never rejects.
    */
   pick(
-    { requestedHost, portOverride }: ConnectTarget,
+    target: ConnectTarget,
     tried: readonly UpstreamEndpoint[] = NONE,
+    spill = false,
   ): UpstreamEndpoint | UpstreamFailure | Promise<UpstreamEndpoint | UpstreamFailure> {
-    const set = this.#only ?? this.#setFor(requestedHost, portOverride)
+    const set = this.#only ?? this.#setFor(target.requestedHost, target.portOverride)
     if (!(set instanceof EndpointSet)) return set
     const names = set.names
-    if (names.length === 0) return this.#choose(set, tried)
+    if (names.length === 0) return this.#choose(set, target.hash, tried, spill)
     const answers = names.map((name) => this.#parts.resolver.lookup(name))
-    if (answers.some((answer) => answer instanceof Promise)) return this.#pickLater(set, answers, tried)
-    return this.#update(set, answers as readonly DnsAnswer[], tried)
+    if (answers.some((answer) => answer instanceof Promise)) {
+      return Promise.all(answers.map((answer) => Promise.resolve(answer))).then((later) => {
+        set.update(later)
+        return this.#choose(set, target.hash, tried, spill)
+      })
+    }
+    set.update(answers as readonly DnsAnswer[])
+    return this.#choose(set, target.hash, tried, spill)
   }
 
-  async #pickLater(
+  #choose(
     set: EndpointSet,
-    answers: readonly (DnsAnswer | Promise<DnsAnswer>)[],
+    hash: number | null,
     tried: readonly UpstreamEndpoint[],
-  ): Promise<UpstreamEndpoint | UpstreamFailure> {
-    return this.#update(set, await Promise.all(answers.map((answer) => Promise.resolve(answer))), tried)
-  }
-
-  #update(
-    set: EndpointSet,
-    answers: readonly DnsAnswer[],
-    tried: readonly UpstreamEndpoint[],
+    spill: boolean,
   ): UpstreamEndpoint | UpstreamFailure {
-    set.update(answers)
-    return this.#choose(set, tried)
-  }
-
-  #choose(set: EndpointSet, tried: readonly UpstreamEndpoint[]): UpstreamEndpoint | UpstreamFailure {
     const { guard, random } = this.#parts
-    if (set.usable.length === 0) return set.failure
-    const chosen = this.#balancer.pick(set.usable, random)
-    if (!guard.isSelf(chosen.address, chosen.port) && !tried.includes(chosen)) return chosen
+    const chosen = set.choice.pick(hash, random, null, false)
+    if (chosen !== null && !guard.isSelf(chosen.address, chosen.port) && !tried.includes(chosen)) return chosen
     // Off the common path: something must be left out.
     let self = false
-    for (const candidates of [set.usable, set.spare]) {
-      const left = candidates.filter((endpoint) => {
-        if (!guard.isSelf(endpoint.address, endpoint.port)) return !tried.includes(endpoint)
-        self = true
-        return false
-      })
-      if (left.length > 0) return this.#balancer.pick(left, random)
+    const skip = (endpoint: UpstreamEndpoint): boolean => {
+      if (!guard.isSelf(endpoint.address, endpoint.port)) return tried.includes(endpoint)
+      self = true
+      return true
     }
-    if (self) this.stats.address_denied++
-    return self ? addressDenied('self') : NO_HEALTHY_UPSTREAM
+    const other = set.choice.pick(hash, random, skip, spill)
+    if (other !== null) return other
+    const spare = set.spare.filter((endpoint) => !endpoint.ejected && !skip(endpoint))
+    const [first] = spare
+    if (first !== undefined) return spare[Math.floor(random() * spare.length)] ?? first
+    if (!self) return set.failure
+    this.stats.address_denied++
+    return addressDenied('self')
   }
 
   /** The set for a requested name, made on first use. */
@@ -139,7 +141,7 @@ export class UpstreamCluster {
       !isInsideName(this.model.host.replace(/^\*\.?/, 'x.'))
     )
       return addressDenied('inside_name')
-    const set = this.#createSet(requestedHost, portOverride)
+    const set = this.#createSet(requestedHost, portOverride, key)
     if (this.#requested.size >= MAX_REQUESTED) {
       const oldest = this.#requested.keys().next()
       if (!oldest.done) this.#requested.delete(oldest.value)
@@ -148,10 +150,10 @@ export class UpstreamCluster {
     return set
   }
 
-  /** `host`: what SNI and the verified name are, unless configuration says otherwise. */
-  #createSet(host: string, portOverride: number | null): EndpointSet {
+  /** `host`: what SNI and the verified name are, unless configuration says otherwise. `requested`: null for the only set. */
+  #createSet(host: string, portOverride: number | null, requested: string | null): EndpointSet {
     const { model } = this
-    const { guard, openPool, idleTimeoutMs } = this.#parts
+    const { guard, openPool, idleTimeoutMs, health, tables, now } = this.#parts
     const tls = this.#dialTls(host)
     const identityTls =
       tls === null || this.#parts.tls === null
@@ -163,10 +165,9 @@ export class UpstreamCluster {
             skipVerify: tls.skipVerify,
             materialHash: this.#parts.tls.materialHash,
           }
-    return new EndpointSet(
-      this.#sources(host, portOverride),
+    return new EndpointSet(this.#sources(host, portOverride), {
       guard,
-      (address, port) =>
+      openPool: (address, port) =>
         openPool(
           {
             cluster: model.name,
@@ -178,23 +179,35 @@ export class UpstreamCluster {
           },
           tls,
         ),
-      (count) => {
+      onDenied: (count) => {
         this.stats.address_denied += count
       },
-      model.discovery === 'dynamic' ? DNS_FAILURE : NO_HEALTHY_UPSTREAM,
-    )
+      unresolved: model.discovery === 'dynamic' ? DNS_FAILURE : NO_HEALTHY_UPSTREAM,
+      balancer: model.loadBalancer,
+      outlierDetection: model.outlierDetection,
+      health: this.#keepsHealth() ? health(requested) : null,
+      tables,
+      stats: this.stats,
+      now,
+    })
+  }
+
+  #keepsHealth(): boolean {
+    const { outlierDetection, loadBalancer } = this.model
+    return outlierDetection !== null || ('warmup' in loadBalancer && loadBalancer.warmup !== null)
   }
 
   #sources(host: string, portOverride: number | null): EndpointSource[] {
     const { model } = this
     if (model.discovery === 'dynamic') {
       const port = portOverride ?? model.dynamicPort
-      return [{ address: host, port, weight: 1, origin: 'resolved', firstOnly: false }]
+      return [{ address: host, port, weight: 1, priority: 0, origin: 'resolved', firstOnly: false }]
     }
-    return model.endpoints.map(({ address, port, weight }) => ({
+    return model.endpoints.map(({ address, port, weight, priority }) => ({
       address,
       port,
       weight,
+      priority,
       // An address that the operator wrote down is meant; a name's answers are anybody's.
       origin: isIP(address) === 0 ? 'resolved' : 'static',
       firstOnly: model.discovery === 'dns-first',
@@ -238,9 +251,11 @@ export class UpstreamCluster {
     )
   }
 
-  /** Everything known at present, denied addresses included. */
+  /** Everything known at present, denied addresses included; ejections that are over have ended. */
   *endpoints(): Iterable<UpstreamEndpoint> {
-    if (this.#only !== null) yield* this.#only.all()
-    for (const set of this.#requested.values()) yield* set.all()
+    for (const set of this.#only === null ? this.#requested.values() : [this.#only]) {
+      set.choice.refresh()
+      yield* set.all()
+    }
   }
 }

@@ -8,6 +8,9 @@ import { type ClusterModel, UNLIMITED_POOL, type UpstreamTlsModel } from '../mod
 import type { Settings } from '../model/settings.ts'
 import { createAddressGuard } from './address-guard.ts'
 import { type ClusterParts, type ClusterTls, UpstreamCluster } from './cluster.ts'
+import { type ClusterDescription, describeGroup, groupClusters, measureGroup } from './cluster-group.ts'
+import { HealthGroups } from './endpoint-health.ts'
+import { HashTables } from './hash-table.ts'
 import { poolKey, UpstreamPool } from './pool.ts'
 import { createNameResolver, type DnsCounters, type NameResolver } from './resolve.ts'
 
@@ -15,6 +18,8 @@ import { createNameResolver, type DnsCounters, type NameResolver } from './resol
 export type UpstreamMaterial = {
   /** null only when nothing is to be verified. */
   readonly ca: readonly string[] | null
+  /** Revocation lists, one text each; null: none is checked. */
+  readonly crl: readonly string[] | null
   readonly cert: string | null
   readonly key: string | null
   readonly hash: string
@@ -28,22 +33,6 @@ export type ClusterEnvironment = {
   }
   /** True for the gateway's own listeners (forward/self.ts); asked for every pick. */
   readonly isSelf: (address: string, port: number) => boolean
-}
-
-/** What `/clusters` shows. `denied`: why the address guard keeps this address from being dialled. */
-export type ClusterDescription = {
-  readonly name: string
-  readonly host: string
-  readonly discovery: ClusterModel['discovery']
-  readonly tls: string | null
-  readonly endpoints: readonly {
-    readonly address: string
-    readonly port: number
-    readonly weight: number
-    readonly cxActive: number
-    readonly rqActive: number
-    readonly denied: string | null
-  }[]
 }
 
 export type ClusterSet = {
@@ -68,11 +57,15 @@ type Shared = {
   readonly pools: Map<string, UpstreamPool>
   readonly stats: Map<string, ClusterStats>
   readonly contexts: Map<string, SecureContext>
+  readonly health: HealthGroups
+  readonly tables: HashTables
   resolver: { readonly key: string; readonly value: NameResolver }
   readonly living: Set<Living>
 }
 
 type Living = { readonly clusters: ReadonlyMap<string, UpstreamCluster>; readonly contexts: ReadonlySet<string> }
+
+const now = (): number => performance.now()
 
 const families = new WeakMap<ClusterSet, Shared>()
 
@@ -96,14 +89,18 @@ export function createClusters(
 
   let retired = false
   const contexts = new Set<string>()
-  const parts = (name: string, tls: ClusterTls | null): ClusterParts => ({
-    stats: statsOf(shared, name),
+  // Variants of one cluster (for tunnels) are one to whoever counts, and fail together.
+  const parts = (statName: string, tls: ClusterTls | null): ClusterParts => ({
+    stats: statsOf(shared, statName),
     tls,
     guard,
     resolver: dns.value,
+    tables: shared.tables,
     idleTimeoutMs: settings.http.idleTimeoutMs,
     limits: settings.http,
     random: Math.random,
+    now,
+    health: (requested) => shared.health.of(statName, requested, now()),
     openPool: (identity, dialTls) => {
       const key = poolKey(identity)
       const known = shared.pools.get(key)
@@ -113,7 +110,7 @@ export function createClusters(
         key,
         identity,
         { address, port, connectTimeoutMs, tls: dialTls },
-        statsOf(shared, name),
+        statsOf(shared, statName),
       )
       if (retired) {
         // A request that began under this configuration goes on, but leaves nothing behind.
@@ -127,13 +124,15 @@ export function createClusters(
   })
 
   const clusters = models.map(
-    (model) => new UpstreamCluster(model, parts(model.name, clusterTls(model, environment, shared.contexts, contexts))),
+    (model) =>
+      new UpstreamCluster(model, parts(model.statName, clusterTls(model, environment, shared.contexts, contexts))),
   )
   const passthrough = new UpstreamCluster(
     passthroughModel(settings.mesh.connectTimeoutMs),
     parts(PASSTHROUGH_CLUSTER, null),
   )
   const all = [...clusters, passthrough]
+  const groups = groupClusters(all)
   const byName = new Map(clusters.map((cluster) => [cluster.name, cluster]))
   const living: Living = { clusters: new Map(all.map((cluster) => [cluster.name, cluster])), contexts }
 
@@ -141,14 +140,12 @@ export function createClusters(
     get: (name) => byName.get(name) ?? null,
     passthrough,
     *stats() {
-      for (const cluster of all) {
-        const endpoints = [...cluster.endpoints()]
-        cluster.stats.membership_total = endpoints.length
-        cluster.stats.membership_healthy = endpoints.filter(({ denied }) => denied === null).length
-        yield cluster.stats
+      for (const group of groups) {
+        measureGroup(group)
+        yield group[0].stats
       }
     },
-    describe: () => all.map(describeCluster),
+    describe: () => groups.map(describeGroup),
     dns: dns.value.counters,
     retire: () => {
       retired = true
@@ -167,13 +164,15 @@ function newFamily(dns: Settings['dns']): Shared {
     pools: new Map(),
     stats: new Map(),
     contexts: new Map(),
+    health: new HealthGroups(),
+    tables: new HashTables(),
     resolver: { key: JSON.stringify(dns), value: newResolver(dns) },
     living: new Set(),
   }
 }
 
 function newResolver(dns: Settings['dns']): NameResolver {
-  return createNameResolver(dns, () => performance.now())
+  return createNameResolver(dns, now)
 }
 
 /** Counters of a cluster that is gone are kept: they must not start again at 0 when it comes back. */
@@ -192,7 +191,7 @@ function clusterTls(
   used: Set<string>,
 ): ClusterTls | null {
   if (tls === null) return null
-  const { ca, cert, key, hash } = environment.material(tls)
+  const { ca, crl, cert, key, hash } = environment.material(tls)
   // Without `ca` Node would trust every public CA, which nobody asked for.
   if (ca === null && !tls.insecureSkipVerify) throw new Error(`cluster ${name}: verification needs a CA bundle`)
   used.add(hash)
@@ -200,6 +199,8 @@ function clusterTls(
   if (context === undefined) {
     context = createSecureContext({
       ca: ca === null ? [] : [...ca],
+      // With any list OpenSSL wants one of every CA in the chain: an unknown status is a refusal.
+      ...(crl === null ? {} : { crl: [...crl] }),
       ...(cert === null || key === null ? {} : { cert, key }),
       minVersion: 'TLSv1.2',
       maxVersion: 'TLSv1.3',
@@ -238,19 +239,6 @@ function passthroughModel(connectTimeoutMs: number): ClusterModel {
   }
 }
 
-function describeCluster(cluster: UpstreamCluster): ClusterDescription {
-  const endpoints = [...cluster.endpoints()].map((endpoint) => ({
-    address: endpoint.address,
-    port: endpoint.port,
-    weight: endpoint.weight,
-    cxActive: endpoint.openConnections,
-    rqActive: endpoint.active,
-    denied: endpoint.denied,
-  }))
-  const { name, host, discovery, tls } = cluster.model
-  return { name, host, discovery, tls: tls?.mode ?? null, endpoints }
-}
-
 /** Retires every pool that no living set would use; without any living set, all of them. */
 function sweep(shared: Shared): void {
   const living = [...shared.living]
@@ -259,6 +247,8 @@ function sweep(shared: Shared): void {
     shared.pools.delete(key)
     pool.retire()
   }
+  const named = new Set(living.flatMap(({ clusters }) => [...clusters.values()].map(({ model }) => model.statName)))
+  shared.health.keep((name) => named.has(name))
   for (const hash of shared.contexts.keys()) {
     if (!living.some(({ contexts }) => contexts.has(hash))) shared.contexts.delete(hash)
   }

@@ -10,7 +10,7 @@ import type { PooledConnection } from './pool.ts'
 /** RFC 8305 §5: how long the first address has before the next is tried beside it, milliseconds. */
 const ATTEMPT_DELAY_MS = 250
 /** Addresses tried before giving up. */
-const MAX_ATTEMPTS = 3
+export const MAX_ATTEMPTS = 3
 
 export type ConnectHandlers = {
   /** The connection is the caller's now; `endpoint.active` counts it until `released` is called. */
@@ -23,15 +23,16 @@ export type ConnectHandlers = {
 /**
  * Exactly one handler is called, later, unless cancelled.
  * Counts `upstream_cx_*`; the cluster's request counters are not touched: a tunnel has no requests.
- * `first`: an endpoint that was picked already.
+ * `first`: an endpoint that was picked already. `addresses`: how many may be tried.
  */
 export function connectUpstream(
   cluster: UpstreamCluster,
   target: ConnectTarget,
   handlers: ConnectHandlers,
   first: UpstreamEndpoint | null = null,
+  addresses: number = MAX_ATTEMPTS,
 ): { cancel(): void } {
-  const race = new Race(cluster, target, handlers)
+  const race = new Race(cluster, target, handlers, addresses)
   if (first === null) process.nextTick(() => race.next())
   else race.begin(first)
   return race
@@ -41,6 +42,7 @@ class Race {
   readonly #cluster: UpstreamCluster
   readonly #target: ConnectTarget
   readonly #handlers: ConnectHandlers
+  readonly #addresses: number
   readonly #tried: UpstreamEndpoint[] = []
   readonly #dialling = new Map<UpstreamEndpoint, { cancel(): void }>()
   #timer: NodeJS.Timeout | null = null
@@ -49,10 +51,11 @@ class Race {
   #exhausted = false
   #done = false
 
-  constructor(cluster: UpstreamCluster, target: ConnectTarget, handlers: ConnectHandlers) {
+  constructor(cluster: UpstreamCluster, target: ConnectTarget, handlers: ConnectHandlers, addresses: number) {
     this.#cluster = cluster
     this.#target = target
     this.#handlers = handlers
+    this.#addresses = addresses
   }
 
   begin(first: UpstreamEndpoint): void {
@@ -89,7 +92,7 @@ class Race {
       return this.#giveUpIfIdle()
     }
     this.#tried.push(picked)
-    if (this.#tried.length >= MAX_ATTEMPTS) this.#exhausted = true
+    if (this.#tried.length >= this.#addresses) this.#exhausted = true
     picked.active++
     this.#dialling.set(
       picked,
@@ -121,6 +124,8 @@ class Race {
     this.#dialling.delete(endpoint)
     endpoint.active--
     if (this.#done) return
+    // An overflow is this gateway's own doing.
+    if (failure.kind !== 'upstream_overflow') endpoint.failed()
     this.#lastFailure = failure
     this.#handlers.onAttemptFailed?.(endpoint)
     this.next()

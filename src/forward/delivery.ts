@@ -1,15 +1,26 @@
 /**
- * One request on its way to one cluster, whatever engine carries it: choose an address, get a verified connection,
- * carry, and try again only where that cannot repeat anything: nothing was sent, or a connection that had been idle
- * died without a word and the request may be repeated.
+ * One try of a request on its way to one cluster, whatever engine carries it: choose an address, get a verified
+ * connection, carry. By itself it goes on only where that cannot repeat anything: to another address of the same name,
+ * since nothing has been sent, or once more when a connection that had been idle died without a word and the request may
+ * be repeated. Everything else is up to the route's retry policy (retry.ts).
  */
 import type { Readable } from 'node:stream'
-import { headerValues } from '../core/attributes.ts'
+import { headerValue, headerValues } from '../core/attributes.ts'
+import { grpcToHttpStatus } from '../core/grpc-status.ts'
 import { REFUSALS } from '../core/refusal.ts'
+import type { ClusterStats } from '../core/stats.ts'
+import type { ClusterModel } from '../model/cluster.ts'
 import type { ResponseLimits, UpstreamCluster } from './cluster.ts'
-import { connectUpstream } from './connect.ts'
+import { connectUpstream, MAX_ATTEMPTS } from './connect.ts'
 import { UpstreamEndpoint } from './endpoints.ts'
-import type { ForwardHandle, ForwardHandlers, OutgoingRequest, UpstreamFailure, UpstreamResponse } from './forwarder.ts'
+import type {
+  ForwardHandle,
+  ForwardHandlers,
+  OutgoingRequest,
+  Try,
+  UpstreamFailure,
+  UpstreamResponse,
+} from './forwarder.ts'
 import type { PooledConnection } from './pool.ts'
 
 /** What an engine reports about one attempt, in this order: one of the first two at most once, then `onEnded` once. */
@@ -37,9 +48,11 @@ export class Delivery implements ForwardHandle {
   readonly #cluster: UpstreamCluster
   readonly #request: OutgoingRequest
   readonly #handlers: ForwardHandlers
-  readonly #tried: UpstreamEndpoint[] = []
+  readonly #try: Try | null
   #dialling: { cancel(): void } | null = null
   #attempt: { abort(): void } | null = null
+  /** Whose answer is awaited. */
+  #awaited: UpstreamEndpoint | null = null
   /** Takes this request off its endpoint's count. */
   #release: (() => void) | null = null
   #repeated = false
@@ -47,7 +60,15 @@ export class Delivery implements ForwardHandle {
   #settled = false
   #aborted = false
 
-  constructor(carrier: Carrier, cluster: UpstreamCluster, request: OutgoingRequest, handlers: ForwardHandlers) {
+  /** `attempt`: see forwarder.ts; null: there is only this one. */
+  constructor(
+    carrier: Carrier,
+    cluster: UpstreamCluster,
+    request: OutgoingRequest,
+    handlers: ForwardHandlers,
+    attempt: Try | null,
+  ) {
+    this.#try = attempt
     this.#carrier = carrier
     this.#cluster = cluster
     this.#request = request
@@ -57,31 +78,52 @@ export class Delivery implements ForwardHandle {
   }
 
   /** Frees the upstream now. Idempotent; nothing is reported afterwards. */
-  abort(): void {
+  abort(why?: 'timeout'): void {
     if (this.#aborted) return
     this.#aborted = true
+    if (why === 'timeout') this.#awaited?.failed()
     if (this.#dialling !== null || (!this.#settled && this.#attempt === null))
       this.#cluster.stats.upstream_rq_cancelled++
-    this.#dialling?.cancel()
-    this.#dialling = null
+    this.#stopDialling()?.cancel()
+    this.#unwatch()
     if (this.#attempt === null) this.#letGo()
     this.#attempt?.abort()
   }
 
   /** A caller who stops in mid-body has hung up: the upstream must not take the truncated body for a whole one. */
   #watch(body: Readable): void {
-    body.once('error', () => this.abort())
-    body.once('close', () => {
-      if (!body.readableEnded) this.abort()
-    })
+    body.once('error', this.#onBodyGone)
+    body.once('close', this.#onBodyGone)
     if (body.destroyed) process.nextTick(() => this.abort())
+  }
+
+  readonly #onBodyGone = (): void => {
+    if (this.#request.body?.readableEnded === false) this.abort()
+  }
+
+  /** The next try watches the same body. The last one's (or only one's) listener stays: errors must be handled. */
+  #unwatch(): void {
+    if (this.#try === null) return
+    this.#request.body?.removeListener('error', this.#onBodyGone)
+    this.#request.body?.removeListener('close', this.#onBodyGone)
   }
 
   #next(fresh: boolean): void {
     if (this.#aborted) return
-    const picked = this.#cluster.pick(this.#request, this.#tried)
-    if (picked instanceof Promise) void picked.then((later) => this.#use(later, fresh))
-    else this.#use(picked, fresh)
+    const avoid = this.#try?.avoid
+    const picked = this.#cluster.pick(this.#request, avoid, this.#try?.spill)
+    if (picked instanceof Promise) void picked.then((later) => this.#useOrRepeat(later, fresh))
+    else if (avoid === undefined || avoid.length === 0) this.#use(picked, fresh)
+    else this.#useOrRepeat(picked, fresh)
+  }
+
+  /** When all have been tried, they are tried again. */
+  #useOrRepeat(picked: UpstreamEndpoint | UpstreamFailure, fresh: boolean): void {
+    const avoided = this.#try !== null && this.#try.avoid.length > 0
+    if (!avoided || picked instanceof UpstreamEndpoint) return this.#use(picked, fresh)
+    const any = this.#cluster.pick(this.#request)
+    if (any instanceof Promise) void any.then((later) => this.#use(later, fresh))
+    else this.#use(any, fresh)
   }
 
   #use(picked: UpstreamEndpoint | UpstreamFailure, fresh: boolean): void {
@@ -90,6 +132,7 @@ export class Delivery implements ForwardHandle {
       this.#fail(picked)
       return
     }
+    this.#try?.onEndpoint(picked)
     const idle = fresh ? null : picked.pool.takeIdle()
     if (idle !== null) {
       picked.active++
@@ -99,33 +142,43 @@ export class Delivery implements ForwardHandle {
       this.#carry(picked, idle)
       return
     }
-    // Not a byte has been sent, so another address may be tried for every request.
+    this.#cluster.stats.upstream_rq_pending_total++
+    this.#cluster.stats.upstream_rq_pending_active++
     this.#dialling = connectUpstream(
       this.#cluster,
       this.#request,
       {
         onAttemptFailed: (endpoint) => {
           this.#cluster.stats.upstream_rq_pending_failure_eject++
-          this.#tried.push(endpoint)
+          if (endpoint !== picked) this.#try?.onEndpoint(endpoint)
         },
         onConnected: (connection, endpoint, released) => {
-          this.#dialling = null
+          this.#stopDialling()
+          if (endpoint !== picked) this.#try?.onEndpoint(endpoint)
           this.#release = released
           this.#carry(endpoint, connection)
         },
         onFailed: (failure) => {
-          this.#dialling = null
+          this.#stopDialling()
           this.#fail(failure)
         },
       },
       picked,
+      addressesPerTry(this.#cluster.model),
     )
+  }
+
+  #stopDialling(): { cancel(): void } | null {
+    const dialling = this.#dialling
+    if (dialling !== null) this.#cluster.stats.upstream_rq_pending_active--
+    this.#dialling = null
+    return dialling
   }
 
   #carry(endpoint: UpstreamEndpoint, connection: PooledConnection): void {
     const { stats, limits } = this.#cluster
     const { reused } = connection
-    if (this.#tried.length > 0 || this.#repeated) stats.upstream_rq_retry++
+    if (this.#repeated) stats.upstream_rq_retry++
     this.#handlers.onConnected({
       host: endpoint.text,
       localAddress: connection.localAddress,
@@ -138,25 +191,38 @@ export class Delivery implements ForwardHandle {
     }
     stats.upstream_rq_total++
     stats.upstream_rq_active++
+    endpoint.connected(false)
+    this.#awaited = endpoint
     let again = false
+    let answered = false
     this.#attempt = this.#carrier(connection, this.#request, limits, {
       onResponse: (response) => {
         if (this.#aborted) return
         this.#settled = true
-        if (this.#tried.length > 0 || this.#repeated) stats.upstream_rq_retry_success++
-        this.#charge(response.status)
+        this.#awaited = null
+        answered = true
+        endpoint.answered(outcomeOf(response))
+        if (this.#repeated) stats.upstream_rq_retry_success++
+        if (this.#try?.replaces({ response }) === true) return
+        chargeStatus(stats, response.status)
         this.#handlers.onResponse(response)
       },
       onFailure: (failure, silent) => {
         if (this.#aborted) return
         stats.upstream_rq_rx_reset++
         again = reused && silent && !this.#repeated && this.#repeatable()
+        this.#awaited = null
+        // An idle connection that has died is no failure yet; what cannot be sent is ours.
+        if (!again && failure.kind !== 'bad_headers') endpoint.failed()
         if (!again) this.#fail(failure)
       },
       onEnded: (complete) => {
         this.#attempt = null
         stats.upstream_rq_active--
-        if (!complete && this.#settled && !this.#aborted) stats.upstream_rq_rx_reset++
+        if (!complete && answered && !this.#aborted) {
+          stats.upstream_rq_rx_reset++
+          endpoint.failed()
+        }
         this.#letGo()
         if (!again || this.#aborted) return
         this.#repeated = true
@@ -177,16 +243,31 @@ export class Delivery implements ForwardHandle {
   #fail(failure: UpstreamFailure): void {
     if (this.#settled || this.#aborted) return
     this.#settled = true
-    this.#charge(REFUSALS[failure.kind].status)
+    this.#unwatch()
+    if (this.#try?.replaces({ failure }) === true) return
+    chargeStatus(this.#cluster.stats, REFUSALS[failure.kind].status)
     this.#handlers.onFailure(failure)
   }
+}
 
-  /** Envoy's router counts its own answers for a cluster too (`upstream_rq_503` for a refused connection). */
-  #charge(status: number): void {
-    const { upstream_rq: codes } = this.#cluster.stats
-    this.#cluster.stats.upstream_rq_completed++
-    codes.set(status, (codes.get(status) ?? 0) + 1)
-  }
+/** Envoy's router counts its own answers for a cluster too (`upstream_rq_503` for a refused connection). */
+export function chargeStatus(stats: ClusterStats, status: number): void {
+  stats.upstream_rq_completed++
+  stats.upstream_rq.set(status, (stats.upstream_rq.get(status) ?? 0) + 1)
+}
+
+/** As outlier detection counts it: a gRPC error that comes at once, without a body, is one of the endpoint (Envoy's router). */
+function outcomeOf({ status, headers }: UpstreamResponse): number {
+  const grpc = status === 200 ? headerValue(headers, 'grpc-status') : null
+  return grpc === null ? status : grpcToHttpStatus(grpc)
+}
+
+/**
+ * Endpoints that the operator wrote down (or several names) are hosts of their own, one per try as in Envoy; the
+ * addresses of one name are one host with several doors (happy eyeballs, RFC 8305).
+ */
+function addressesPerTry({ discovery, endpoints }: ClusterModel): number {
+  return discovery === 'static' || endpoints.length > 1 ? 1 : MAX_ATTEMPTS
 }
 
 /**

@@ -3,8 +3,14 @@
  * picking only reads. Nothing here resolves, dials or waits.
  */
 import { isIP } from 'node:net'
+import type { ClusterStats } from '../core/stats.ts'
+import type { LoadBalancerModel, OutlierDetectionModel } from '../model/cluster.ts'
 import type { AddressDenial, AddressGuard, AddressOrigin } from './address-guard.ts'
+import { EndpointChoice } from './endpoint-choice.ts'
+import type { EndpointHealth, HealthGroup } from './endpoint-health.ts'
 import type { UpstreamFailure } from './forwarder.ts'
+import type { HashTables } from './hash-table.ts'
+import { OutlierDetector } from './outlier.ts'
 import { hostPort, type UpstreamPool } from './pool.ts'
 import type { DnsAnswer } from './resolve.ts'
 import { addressDenied, NO_HEALTHY_UPSTREAM } from './transport-failure.ts'
@@ -13,26 +19,56 @@ import { addressDenied, NO_HEALTHY_UPSTREAM } from './transport-failure.ts'
 export class UpstreamEndpoint {
   readonly address: string
   readonly port: number
-  readonly weight: number
+  readonly configuredWeight: number
+  /** What it is balanced by at present: less while it warms up. */
+  weight: number
+  readonly priority: number
   /** `ip:port`. */
   readonly text: string
   readonly denied: AddressDenial | null
+  /** null: nobody keeps it. */
+  readonly health: EndpointHealth | null
   /** Requests under way: what LEAST_REQUEST compares. */
   active = 0
+  readonly #detector: OutlierDetector | null
   readonly #openPool: (address: string, port: number) => UpstreamPool
   #pool: UpstreamPool | null = null
 
   constructor(
-    spec: { readonly address: string; readonly port: number; readonly weight: number },
+    spec: Pick<EndpointSource, 'address' | 'port' | 'weight' | 'priority'>,
     denied: AddressDenial | null,
     openPool: (address: string, port: number) => UpstreamPool,
+    health: EndpointHealth | null,
+    detector: OutlierDetector | null,
   ) {
     this.address = spec.address
     this.port = spec.port
+    this.configuredWeight = spec.weight
     this.weight = spec.weight
+    this.priority = spec.priority
     this.text = hostPort(spec.address, spec.port)
     this.denied = denied
+    this.health = health
+    this.#detector = detector
     this.#openPool = openPool
+  }
+
+  /** True: outlier detection leaves it alone for a while. */
+  get ejected(): boolean {
+    return this.#detector !== null && this.health !== null && this.health.ejectedAt !== null
+  }
+
+  /** For outlier detection: it answered, with this status (for gRPC the one its own status means). */
+  answered(status: number): void {
+    if (this.#detector !== null && this.health !== null) this.#detector.answered(this.health, status)
+  }
+  /** No connection, no answer in time, or an exchange that broke off: not what an overloaded gateway or a caller did. */
+  failed(): void {
+    if (this.#detector !== null && this.health !== null) this.#detector.failed(this.health)
+  }
+  /** A connection to it is in use. `final`: a tunnel, whose outcome nobody can judge. */
+  connected(final: boolean): void {
+    if (this.#detector !== null && this.health !== null) this.#detector.connected(this.health, final)
   }
 
   get pool(): UpstreamPool {
@@ -50,6 +86,7 @@ export type EndpointSource = {
   readonly address: string
   readonly port: number
   readonly weight: number
+  readonly priority: number
   readonly origin: AddressOrigin
   /** Only the first permitted address of the current answer (DNS_ROUND_ROBIN, LOGICAL_DNS in Envoy). */
   readonly firstOnly: boolean
@@ -57,10 +94,27 @@ export type EndpointSource = {
 
 type Group = { readonly source: EndpointSource; answer: DnsAnswer | null; endpoints: readonly UpstreamEndpoint[] }
 
+export type EndpointSetParts = {
+  readonly guard: AddressGuard
+  readonly openPool: (address: string, port: number) => UpstreamPool
+  /** Addresses newly refused by the guard. */
+  readonly onDenied: (count: number) => void
+  /** The failure while no name has an answer. */
+  readonly unresolved: UpstreamFailure
+  readonly balancer: LoadBalancerModel
+  readonly outlierDetection: OutlierDetectionModel | null
+  /** null: neither outlier detection nor slow start. */
+  readonly health: HealthGroup | null
+  readonly tables: HashTables
+  readonly stats: ClusterStats
+  /** Monotonic, milliseconds. */
+  readonly now: () => number
+}
+
 export class EndpointSet {
-  /** To balance over: the permitted ones; of resolved names the IPv4 addresses while there are any (Istio's default family). */
-  usable: readonly UpstreamEndpoint[] = []
-  /** Tried when every usable one has failed to connect. */
+  /** Over the permitted endpoints; of resolved names the IPv4 addresses while there are any (Istio's default family). */
+  readonly choice: EndpointChoice
+  /** Tried when every other one has failed to connect or is ejected. */
   spare: readonly UpstreamEndpoint[] = []
   /** What to answer when there is nothing to dial. */
   failure: UpstreamFailure
@@ -68,23 +122,25 @@ export class EndpointSet {
   readonly names: readonly string[]
   readonly #named: readonly Group[]
   readonly #groups: readonly Group[]
-  readonly #guard: AddressGuard
-  readonly #openPool: (address: string, port: number) => UpstreamPool
-  readonly #onDenied: (count: number) => void
-  readonly #unresolved: UpstreamFailure
+  readonly #parts: EndpointSetParts
+  readonly #detector: OutlierDetector | null
+  /** Permitted ones. */
+  #members: readonly UpstreamEndpoint[] = []
 
-  /** `unresolved`: the failure while no name has an answer. `onDenied`: addresses newly refused by the guard. */
-  constructor(
-    sources: readonly EndpointSource[],
-    guard: AddressGuard,
-    openPool: (address: string, port: number) => UpstreamPool,
-    onDenied: (count: number) => void,
-    unresolved: UpstreamFailure,
-  ) {
-    this.#guard = guard
-    this.#openPool = openPool
-    this.#onDenied = onDenied
-    this.#unresolved = unresolved
+  constructor(sources: readonly EndpointSource[], parts: EndpointSetParts) {
+    this.#parts = parts
+    const { health, outlierDetection, stats, balancer, tables, now } = parts
+    this.#detector =
+      outlierDetection === null || health === null
+        ? null
+        : new OutlierDetector(outlierDetection, health, stats, now, () => this.#healths())
+    this.choice = new EndpointChoice({
+      balancer,
+      panicPercent: outlierDetection?.minHealthPercent ?? 0,
+      health: health === null ? null : { group: health, detector: this.#detector },
+      tables,
+      now,
+    })
     this.failure = NO_HEALTHY_UPSTREAM
     this.#groups = sources.map((source) => ({ source, answer: null, endpoints: [] }))
     this.#named = this.#groups.filter(({ source }) => isIP(source.address) === 0)
@@ -93,6 +149,10 @@ export class EndpointSet {
       if (!this.#named.includes(group)) group.endpoints = this.#build(group, [group.source.address])
     }
     this.#arrange()
+  }
+
+  *#healths(): Iterable<EndpointHealth> {
+    for (const { health } of this.#members) if (health !== null) yield health
   }
 
   /** Everything known, denied ones included, for `/clusters` and the membership gauges. */
@@ -117,15 +177,17 @@ export class EndpointSet {
   /** Endpoints that are still there stay the same objects, with their counts and pools. */
   #build(group: Group, addresses: readonly string[]): UpstreamEndpoint[] {
     const { source } = group
+    const { guard, openPool, onDenied, health, now } = this.#parts
     let denials = 0
     const endpoints = addresses.map((address) => {
       const known = group.endpoints.find((endpoint) => endpoint.address === address)
       if (known !== undefined) return known
-      const denied = this.#guard.judge(address, source.origin)
+      const denied = guard.judge(address, source.origin)
       if (denied !== null) denials++
-      return new UpstreamEndpoint({ address, port: source.port, weight: source.weight }, denied, this.#openPool)
+      const state = health === null || denied !== null ? null : health.at(hostPort(address, source.port), now())
+      return new UpstreamEndpoint({ ...source, address }, denied, openPool, state, this.#detector)
     })
-    if (denials > 0) this.#onDenied(denials)
+    if (denials > 0) onDenied(denials)
     if (!source.firstOnly) return endpoints
     const first = endpoints.find(({ denied }) => denied === null) ?? endpoints[0]
     return first === undefined ? [] : [first]
@@ -134,12 +196,18 @@ export class EndpointSet {
   #arrange(): void {
     const all = [...this.all()]
     const permitted = all.filter(({ denied }) => denied === null)
+    if (this.#parts.health !== null) {
+      const present = new Set(permitted.map(({ text }) => text))
+      for (const { text } of this.#members) if (!present.has(text)) this.#parts.health.left(text)
+    }
+    this.#members = permitted
     const resolved = this.#groups.some(({ answer }) => answer !== null)
     const preferred = resolved ? permitted.filter(({ address }) => !address.includes(':')) : permitted
-    this.usable = preferred.length > 0 ? preferred : permitted
+    this.choice.setMembers(preferred.length > 0 ? preferred : permitted)
     this.spare = preferred.length > 0 ? permitted.filter((endpoint) => !preferred.includes(endpoint)) : []
     const denied = all.find((endpoint) => endpoint.denied !== null)
-    if (denied?.denied) this.failure = addressDenied(denied.denied)
-    else this.failure = resolved ? this.#unresolved : NO_HEALTHY_UPSTREAM
+    if (permitted.length > 0) this.failure = NO_HEALTHY_UPSTREAM
+    else if (denied?.denied) this.failure = addressDenied(denied.denied)
+    else this.failure = resolved ? this.#parts.unresolved : NO_HEALTHY_UPSTREAM
   }
 }

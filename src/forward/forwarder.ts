@@ -6,6 +6,7 @@
 import type { Readable } from 'node:stream'
 import type { HeaderList } from '../core/attributes.ts'
 import type { RefusalKind } from '../core/refusal.ts'
+import type { UpstreamEndpoint } from './endpoints.ts'
 
 /** Both ends of the caller's connection: for the PROXY protocol. */
 export type CallerAddresses = {
@@ -61,6 +62,8 @@ export type UpstreamFailure = {
   readonly body: string | null
   /** For `upstream_transport_failure_reason`; null when the transport did not fail. */
   readonly transportFailure: string | null
+  /** The upstream says that it has not looked at the request (REFUSED_STREAM, or beyond GOAWAY's last stream). */
+  readonly refused?: true
 }
 
 /** All callbacks are asynchronous to `send`. After `onConnected`* exactly one of `onResponse`, `onFailure` is called, once; none after `abort()`. */
@@ -76,7 +79,32 @@ export type ForwardHandlers = {
   readonly onFailure: (failure: UpstreamFailure) => void
   /** The route's retry policy wanted another try and had none left (flag URX); before `onResponse` or `onFailure`. */
   readonly onRetriesExhausted?: () => void
+  /** The same, but the cluster's circuit breaker for retries is open (flag UO beside the failure's own, as Envoy). */
+  readonly onRetryOverflow?: () => void
+  /** The next try begins: 2 for the first one that repeats. */
+  readonly onRetry?: (attempt: number) => void
 }
 
-/** `abort()` frees the upstream now (caller hung up, timeout); idempotent; a no-op once the response body has ended. */
-export type ForwardHandle = { abort(): void }
+/** What came of one try: its response, or why there is none. */
+export type TryEnding = { readonly response: UpstreamResponse } | { readonly failure: UpstreamFailure }
+
+/** One of several tries of a request, as forward/retry.ts sees it. */
+export type Try = {
+  /** Endpoints to leave alone while there are others. */
+  readonly avoid: readonly UpstreamEndpoint[]
+  /** True: another priority will do where all of one are to be left alone. */
+  readonly spill: boolean
+  /** This one was chosen: dialled, or borrowed from its pool. */
+  onEndpoint(endpoint: UpstreamEndpoint): void
+  /**
+   * Asked once per try, when it has ended and before anything of that is counted. True: another one takes its place, so
+   * that nothing is reported; a response is the asked one's to dispose of.
+   */
+  replaces(ending: TryEnding): boolean
+}
+
+/**
+ * `abort()` frees the upstream now; idempotent; a no-op once the response body has ended. `timeout`: because no answer
+ * came in time, which outlier detection holds against the endpoint; else the caller hung up, and nobody is to blame.
+ */
+export type ForwardHandle = { abort(why?: 'timeout'): void }

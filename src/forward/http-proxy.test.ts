@@ -130,7 +130,7 @@ for (const [engine, create] of Object.entries(ENGINES)) {
     }
   })
 
-  test(`${engine}: a refused connection says so in Envoy's words; another endpoint is tried first`, async () => {
+  test(`${engine}: a refused connection says so in Envoy's words; one try dials one endpoint`, async () => {
     const gone = await startRawOrigin()
     await gone.close()
     using alone = testUpstream(clusterModel(gone.port), undefined, { forwarder: create() })
@@ -155,7 +155,10 @@ for (const [engine, create] of Object.entries(ENGINES)) {
       priority: 0,
     }))
     using both = testUpstream(clusterModel(0, { endpoints }), undefined, { forwarder: create() })
-    for (let i = 0; i < 4; i++) assert.equal((await both.get()).status, 200)
+    const ends: string[] = []
+    for (let i = 0; i < 4; i++) ends.push((await both.request()).kind)
+    assert.deepEqual(ends, ['failure', 'response', 'failure', 'response'])
+    assert.equal(both.cluster.stats.upstream_cx_connect_fail, 2)
   })
 
   test(`${engine}: connections to a silent address time out as UF`, async () => {

@@ -51,7 +51,9 @@ export function createHttpProxyForwarder(): Forwarder {
     attempt.start(proxy)
     return attempt
   }
-  return { send: (cluster, request, handlers) => new Delivery(carrier, cluster, request, handlers) }
+  return {
+    send: (cluster, request, handlers, attempt = null) => new Delivery(carrier, cluster, request, handlers, attempt),
+  }
 }
 
 /** ClientRequest with what @types/node leaves out. */

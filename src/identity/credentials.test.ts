@@ -7,7 +7,8 @@ import { after, before, describe, it } from 'node:test'
 import { createSecureContext, rootCertificates } from 'node:tls'
 import { type IdentityModelOptions, identityModel, serverTls, upstreamTls } from '../testing/identity-model.ts'
 import { createTestPki, type PkiFiles, type TestPki } from '../testing/pki.ts'
-import { CredentialError, type CredentialProblem, type Credentials, loadCredentials } from './credentials.ts'
+import type { CredentialProblem } from './credential-loader.ts'
+import { CredentialError, type Credentials, loadCredentials } from './credentials.ts'
 
 const HOUR = 3_600_000
 const ISTIO = serverTls({ mode: 'ISTIO_MUTUAL', certificates: 'mesh', clientCa: 'mesh' })
@@ -121,6 +122,40 @@ describe('loadCredentials', () => {
       /-----BEGIN[^]*?END CERTIFICATE-----/g,
     )
     for (const print of prints(system ?? [])) assert.ok(given.has(print))
+  })
+
+  it('gives an upstream its revocation lists, one text each, and a hash that tells them apart', async () => {
+    const [one, two] = [await pki.revocationList([]), await pki.revocationList([await pki.serverCert('a.test')])]
+    const path = file('lists.crl', `a comment\n${one}${two}`)
+    const without = upstreamTls({ ca: mesh.trustBundle })
+    const listed = upstreamTls({ ca: mesh.trustBundle, crl: path })
+    const credentials = load({ upstreams: [without, listed] })
+    assert.equal(credentials.upstream(without).crl, null)
+    assert.deepEqual(credentials.upstream(listed).crl, [one.trimEnd(), two.trimEnd()])
+    const { hash } = credentials.upstream(listed)
+    assert.notEqual(hash, credentials.upstream(without).hash)
+    writeFileSync(path, one)
+    assert.notEqual(load({ upstreams: [listed] }).upstream(listed).hash, hash)
+  })
+
+  it('refuses revocation lists that are none, are cut short or cannot be parsed, and names the file', async () => {
+    const path = file('bad.crl', '')
+    const listed = upstreamTls({ ca: mesh.trustBundle, crl: path })
+    const whole = await pki.revocationList([])
+    const bad: readonly [string, RegExp][] = [
+      [pki.root, /holds no revocation list/],
+      [whole.slice(0, 120), /cut short/],
+      [whole.replace(/\n[^\n]+\n/, '\nAAAA\n'), /parse|CRL/],
+    ]
+    for (const [text, says] of bad) {
+      writeFileSync(path, text)
+      const problems = problemsOf({ upstreams: [listed] })
+      assert.deepEqual(
+        problems.map((each) => each.path),
+        [path],
+      )
+      assert.match(problems[0]?.message ?? '', says)
+    }
   })
 
   it('gives an upstream a CA file and a client certificate, or the mesh ones', () => {

@@ -1,4 +1,4 @@
-/** PEM files: which certificate blocks they hold. Text around the blocks (`openssl x509 -text` output) is legal and ignored. */
+/** PEM files: which certificate and revocation list blocks they hold. Text around the blocks (`openssl x509 -text` output) is legal and ignored. */
 import { X509Certificate } from 'node:crypto'
 
 const BLOCK = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g
@@ -24,4 +24,18 @@ export function parseCertificates(pem: string): X509Certificate[] {
 /** One PEM text with nothing but the given certificates. */
 export function printCertificates(certificates: readonly X509Certificate[]): string {
   return certificates.map((certificate) => certificate.toString()).join('')
+}
+
+const CRL_BLOCK = /-----BEGIN X509 CRL-----[^-]*-----END X509 CRL-----/g
+
+/**
+ * Every revocation list of a PEM text, one text each: OpenSSL's loader reads the first block of a text and no more.
+ * @throws Error when there is none, or a block is cut short. Contents are checked when a TLS context is made of them.
+ */
+export function splitRevocationLists(pem: string): readonly string[] {
+  const blocks = pem.match(CRL_BLOCK) ?? []
+  const begun = pem.split('-----BEGIN X509 CRL-----').length - 1
+  if (begun !== blocks.length) throw new Error('a revocation list block is cut short')
+  if (blocks.length === 0) throw new Error('holds no revocation list (no "-----BEGIN X509 CRL-----" block)')
+  return blocks
 }

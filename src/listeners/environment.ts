@@ -10,6 +10,7 @@ import type { ServerPlan, Snapshot } from '../runtime/snapshot.ts'
 import type { Tunnels } from '../runtime/tunnels.ts'
 import type { Exchange } from './exchange.ts'
 import type { Http1Server } from './http1.ts'
+import type { Mirrors } from './mirror.ts'
 import type { Terminator } from './terminate.ts'
 
 export type Environment = {
@@ -20,6 +21,7 @@ export type Environment = {
   readonly instance: string
   readonly connections: Connections
   readonly tunnels: Tunnels
+  readonly mirrors: Mirrors
   /** Access log and metrics; called exactly once per record. */
   readonly finish: (record: ExchangeRecord) => void
   readonly refusedConnection: (reason: Reason) => void

@@ -1,4 +1,5 @@
 /** A refusal becomes an answer: status, fields and body of contract §5; gRPC callers get a gRPC status (behaviour §10.2). */
+import type { HeaderList } from '../core/attributes.ts'
 import { REFUSALS, type Refusal, type RefusalRow } from '../core/refusal.ts'
 
 export const SERVER = 'sallyport'
@@ -24,6 +25,21 @@ const GRPC_STATUS: Readonly<Record<number, number>> = {
   504: 14,
 }
 
+/** Of an answer of our own with this HTTP status. */
+export function grpcStatusOf(status: number): number {
+  return GRPC_STATUS[status] ?? 2
+}
+
+/** Longer ones are left out: the limit on what clients take as fields is theirs to set, and low. */
+const MAX_MESSAGE = 4096
+
+/** A "trailers-only" answer. `message`: what the body would have been. */
+export function grpcFields(grpcStatus: number, message: string): string[] {
+  const fields = ['content-type', 'application/grpc', 'grpc-status', String(grpcStatus)]
+  if (message !== '' && message.length <= MAX_MESSAGE) fields.push('grpc-message', encodeGrpcMessage(message))
+  return fields
+}
+
 /** The row of a refusal, as the general type (rows differ in their literal types). */
 export function refusalRow(refusal: Refusal): RefusalRow {
   return REFUSALS[refusal.kind]
@@ -37,20 +53,10 @@ export function renderRefusal(refusal: Refusal, isGrpc: boolean): LocalReply {
   const own = row.reason === null ? [] : ['x-sallyport-reason', row.reason]
   if (row.flag === 'UO') own.push('x-envoy-overloaded', 'true')
   if (isGrpc) {
-    const grpcStatus = refusal.grpcStatus ?? GRPC_STATUS[row.status] ?? 2
-    const message = body === '' ? [] : ['grpc-message', encodeGrpcMessage(body)]
+    const grpcStatus = refusal.grpcStatus ?? grpcStatusOf(refusal.status ?? row.status)
     return {
       status: 200,
-      headers: [
-        'content-type',
-        'application/grpc',
-        'grpc-status',
-        String(grpcStatus),
-        ...message,
-        ...own,
-        'server',
-        SERVER,
-      ],
+      headers: [...grpcFields(grpcStatus, body), ...own, 'server', SERVER],
       body: '',
       close,
       grpcStatus,
@@ -65,6 +71,13 @@ export function renderRefusal(refusal: Refusal, isGrpc: boolean): LocalReply {
     grpcStatus: null,
   }
 }
+
+/** For a status that has no body (RFC 9110 §6.4.1). */
+export function withoutContent(headers: HeaderList): string[] {
+  return headers.filter((_, i) => !CONTENT.has(headers[i - (i % 2)] as string))
+}
+
+const CONTENT: ReadonlySet<string> = new Set(['content-length', 'content-type'])
 
 /** Percent-encoding of gRPC status messages (gRPC over HTTP/2, Status-Message). */
 function encodeGrpcMessage(text: string): string {

@@ -12,6 +12,7 @@ import type { ConnectTarget, UpstreamFailure } from '../forward/forwarder.ts'
 import type { PooledConnection } from '../forward/pool.ts'
 import { Splice, type SpliceEnd } from '../forward/splice.ts'
 import { type ExchangeRecord, newRecord } from '../observe/record.ts'
+import { hashOf } from '../runtime/hash-key.ts'
 import { judgeTunnel, type TunnelJudgement } from '../runtime/judge-tunnel.ts'
 import type { ServerPlan, Snapshot } from '../runtime/snapshot.ts'
 import type { OpenTunnel } from '../runtime/tunnels.ts'
@@ -67,7 +68,9 @@ class Tunnel implements OpenTunnel {
     const judgement = this.#judge(snapshot, server)
     if (judgement === null) return this.#refuse('protocol_mismatch', 'NR', 'no_tunnel_server')
     this.#record.decision = judgement.decision
-    this.#record.upstreamCluster = judgement.clusterName
+    const { clusterName } = judgement
+    // A variant for tunnels is nothing to whoever reads the log.
+    this.#record.upstreamCluster = snapshot.clusters.get(clusterName ?? '')?.model.statName ?? clusterName
     this.#record.routeName = judgement.route?.name ?? null
     if (judgement.decision.allow) stats.rbac_allowed += 1
     else stats.rbac_denied += 1
@@ -82,13 +85,14 @@ class Tunnel implements OpenTunnel {
     const target: ConnectTarget = {
       requestedHost: this.#start.sni ?? cluster.model.host,
       portOverride: judgement.passthrough ? 443 : null,
-      hash: null,
+      hash: hashOf(cluster.model.loadBalancer, this.#start.connection.remoteAddress, null),
       caller: callerOf(this.#start.connection),
     }
     socket.once('close', () => this.#gone())
     this.#connecting = connectUpstream(cluster, target, {
       onConnected: (connection, endpoint, released) => {
         this.#connecting = null
+        endpoint.connected(true)
         this.#record.upstreamHost = endpoint.text
         this.#record.upstreamLocalAddress = connection.localAddress
         this.#record.upstreamAttempts = 1

@@ -81,6 +81,17 @@ export type RetryModel = {
   readonly remoteLocalities: boolean
 }
 
+/** What Istio does where `retries` is not set (behaviour §4.6), and for hosts that only ALLOW_ANY lets out. */
+export const DEFAULT_RETRY: RetryModel = {
+  attempts: 2,
+  on: ['connect-failure', 'refused-stream', 'unavailable', 'cancelled', 'retriable-status-codes'],
+  statusCodes: [],
+  perTryTimeoutMs: null,
+  backoffMs: 25,
+  ignorePreviousHosts: true,
+  remoteLocalities: false,
+}
+
 /** Fire and forget; `percent` of requests, 0 to 100. */
 export type MirrorModel = { readonly cluster: string; readonly percent: number }
 

@@ -19,6 +19,10 @@ export type ClusterStatus = {
     readonly rqActive: number
     /** Why the address guard keeps this address from being dialled; null: it may be. */
     readonly denied: string | null
+    /** Outlier detection leaves it alone at present. */
+    readonly ejected: boolean
+    /** 0 is used first. */
+    readonly priority: number
   }[]
 }
 
@@ -53,13 +57,17 @@ export function clustersText(clusters: readonly ClusterStatus[]): string {
     for (const endpoint of endpoints) {
       const prefix = `${name}::${socketName(endpoint)}`
       lines.push(`${prefix}::cx_active::${endpoint.cxActive}`, `${prefix}::rq_active::${endpoint.rqActive}`)
-      lines.push(
-        `${prefix}::health_flags::${endpoint.denied === null ? 'healthy' : `/address_denied{${endpoint.denied}}`}`,
-      )
-      lines.push(`${prefix}::weight::${endpoint.weight}`)
+      lines.push(`${prefix}::health_flags::${healthFlags(endpoint)}`)
+      lines.push(`${prefix}::weight::${endpoint.weight}`, `${prefix}::priority::${endpoint.priority}`)
     }
   }
   return lines.map((line) => `${line}\n`).join('')
+}
+
+/** Envoy's flag names; that of the address guard is ours. */
+function healthFlags({ denied, ejected }: { readonly denied: string | null; readonly ejected: boolean }): string {
+  if (denied !== null) return `/address_denied{${denied}}`
+  return ejected ? '/failed_outlier_check' : 'healthy'
 }
 
 /** The shape of Envoy's admin.v3.Clusters, with the fields we have. */
@@ -72,10 +80,14 @@ export function clustersJson(clusters: readonly ClusterStatus[]): unknown {
       host,
       discovery,
       tls,
-      host_statuses: endpoints.map(({ address, port, weight, cxActive, rqActive, denied }) => ({
+      host_statuses: endpoints.map(({ address, port, weight, cxActive, rqActive, denied, ejected, priority }) => ({
         address: { socket_address: { address, port_value: port } },
         weight,
-        health_status: { eds_health_status: denied === null ? 'HEALTHY' : 'UNHEALTHY' },
+        priority,
+        health_status: {
+          eds_health_status: denied === null ? 'HEALTHY' : 'UNHEALTHY',
+          ...(ejected ? { failed_outlier_check: true } : {}),
+        },
         denied,
         stats: [gauge('cx_active', cxActive), gauge('rq_active', rqActive)],
       })),

@@ -45,8 +45,26 @@ const provider: AdminProvider = {
       discovery: 'dns',
       tls: null,
       endpoints: [
-        { address: '192.0.2.1', port: 443, weight: 1, cxActive: 3, rqActive: 1, denied: null },
-        { address: '::1', port: 443, weight: 1, cxActive: 0, rqActive: 0, denied: 'loopback' },
+        {
+          address: '192.0.2.1',
+          port: 443,
+          weight: 1,
+          cxActive: 3,
+          rqActive: 1,
+          denied: null,
+          ejected: true,
+          priority: 0,
+        },
+        {
+          address: '::1',
+          port: 443,
+          weight: 1,
+          cxActive: 0,
+          rqActive: 0,
+          denied: 'loopback',
+          ejected: false,
+          priority: 1,
+        },
       ],
     },
   ],
@@ -134,12 +152,18 @@ describe('admin port', () => {
     const clusters = await call('GET', '/clusters')
     assert.match(clusters.text, /^outbound\|443\|\|h::192\.0\.2\.1:443::cx_active::3$/m)
     assert.match(clusters.text, /^outbound\|443\|\|h::\[::1\]:443::health_flags::\/address_denied\{loopback\}$/m)
+    assert.match(clusters.text, /^outbound\|443\|\|h::192\.0\.2\.1:443::health_flags::\/failed_outlier_check$/m)
+    assert.match(clusters.text, /^outbound\|443\|\|h::\[::1\]:443::priority::1$/m)
     const clustersJson = JSON.parse((await call('GET', '/clusters?format=json')).text) as {
-      cluster_statuses: { host_statuses: { address: unknown }[] }[]
+      cluster_statuses: { host_statuses: { address: unknown; health_status: unknown }[] }[]
     }
     assert.deepEqual(clustersJson.cluster_statuses[0]?.host_statuses[0]?.address, {
       socket_address: { address: '192.0.2.1', port_value: 443 },
     })
+    assert.deepEqual(
+      clustersJson.cluster_statuses[0]?.host_statuses.map(({ health_status }) => health_status),
+      [{ eds_health_status: 'HEALTHY', failed_outlier_check: true }, { eds_health_status: 'UNHEALTHY' }],
+    )
     assert.equal((await call('GET', '/listeners')).text, '0.0.0.0_8080::0.0.0.0:8080\n')
     assert.match((await call('GET', '/listeners?format=json')).text, /"gateway_port": 80/)
     const certs = JSON.parse((await call('GET', '/certs')).text) as {

@@ -79,7 +79,8 @@ function uriCondition(match: StringMatch, ignoreCase: boolean): Condition {
   return { label, read: (http) => http.path, holds: (value) => value !== null && accepts(value) }
 }
 
-function compileStringMatch(match: StringMatch): (value: string) => boolean {
+/** Throws RegexError for a pattern that config should have refused. */
+export function compileStringMatch(match: StringMatch): (value: string) => boolean {
   switch (match.kind) {
     case 'exact': {
       const wanted = match.value

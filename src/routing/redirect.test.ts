@@ -1,9 +1,9 @@
 /** Location of a redirect (behaviour §4.5), row by row. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { RedirectAction } from '../model/route.ts'
+import type { MatchModel, RedirectAction } from '../model/route.ts'
 import type { RequestOptions } from '../testing/policy-fixtures.ts'
-import { httpRequest } from '../testing/routes.ts'
+import { httpRequest, matchModel } from '../testing/routes.ts'
 import { redirectLocation } from './redirect.ts'
 
 const base: RedirectAction = {
@@ -34,5 +34,18 @@ test('rows', () => {
     [{ scheme: 'https', port: 8443 }, { host: '[::1]:80' }, 'https://[::1]:8443/'],
   ]
   for (const [action, options, location] of rows)
-    assert.equal(redirectLocation({ ...base, ...action }, httpRequest(options), 8000), location)
+    assert.equal(redirectLocation({ ...base, ...action }, httpRequest(options), 8000, null), location)
+})
+
+test('%PREFIX()%: the matched prefix is replaced, the rest and the query stay', () => {
+  const action: RedirectAction = { ...base, uri: '/new', replacesPrefix: true }
+  const location = (uri: MatchModel['uri'], path: string, to: Partial<RedirectAction> = {}) =>
+    redirectLocation({ ...action, ...to }, httpRequest({ host: 'a.com', path, query: 'q' }), 80, matchModel({ uri }))
+  assert.equal(location({ kind: 'prefix', value: '/old' }, '/old/x'), 'http://a.com/new/x?q')
+  assert.equal(location({ kind: 'prefix', value: '/old' }, '/older'), 'http://a.com/newer?q')
+  assert.equal(location({ kind: 'prefix', value: '/old' }, '/old/x', { uri: '' }), 'http://a.com/x?q')
+  assert.equal(location({ kind: 'prefix', value: '/old/' }, '/old/x', { uri: '' }), 'http://a.com/x?q')
+  assert.equal(location({ kind: 'exact', value: '/old' }, '/old'), 'http://a.com/new?q')
+  assert.equal(location({ kind: 'regex', value: '/o.*' }, '/old'), 'http://a.com/new?q')
+  assert.equal(location(null, '/x'), 'http://a.com/newx?q')
 })

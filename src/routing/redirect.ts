@@ -1,18 +1,40 @@
 /** The `location` of a redirect (behaviour §4.5; Envoy RouteEntryImplBase::newUri, Istio applyRedirect). */
 import type { HttpAttributes } from '../core/attributes.ts'
-import type { RedirectAction } from '../model/route.ts'
+import type { MatchModel, RedirectAction } from '../model/route.ts'
 
 const DEFAULT_PORTS: Readonly<Record<string, number>> = { http: 80, https: 443 }
 
 /**
  * Absolute URL to redirect to. `gatewayPort`: the Gateway (Service) port the request arrived on, which is what
- * FROM_REQUEST_PORT means. The caller's query is kept unless `uri` brings its own.
+ * FROM_REQUEST_PORT means. `matched` tells which prefix a `uri` of the form `%PREFIX()%…` takes the place of (in Istio that
+ * form works in routes made from the Gateway API only). The caller's query is kept unless `uri` brings its own. Ports mean
+ * what Istio documents: FROM_PROTOCOL_DEFAULT and an explicit default port drop the port of Host, where Istio's
+ * configuration in fact leaves it.
  */
-export function redirectLocation(action: RedirectAction, http: HttpAttributes, gatewayPort: number): string {
+export function redirectLocation(
+  action: RedirectAction,
+  http: HttpAttributes,
+  gatewayPort: number,
+  matched: MatchModel | null,
+): string {
   const scheme = action.scheme ?? http.scheme
-  const path = action.uri ?? http.path
+  const path = redirectPath(action, http, matched)
   const query = http.query === null || path.includes('?') ? '' : `?${http.query}`
   return `${scheme}://${redirectAuthority(action, http, scheme, gatewayPort)}${path}${query}`
+}
+
+function redirectPath(
+  { uri, replacesPrefix }: RedirectAction,
+  http: HttpAttributes,
+  matched: MatchModel | null,
+): string {
+  if (uri === null) return http.path
+  if (!replacesPrefix) return uri
+  const match = matched?.uri ?? null
+  // As rewrite.uri: an exact or regex match has no rest. Where the caller goes with it is judged when it comes back.
+  const rest = match !== null && match.kind !== 'prefix' ? '' : http.path.slice((match?.value ?? '/').length)
+  const path = `${uri}${rest}`
+  return path.startsWith('/') ? path : `/${path}`
 }
 
 function redirectAuthority(action: RedirectAction, http: HttpAttributes, scheme: string, gatewayPort: number): string {

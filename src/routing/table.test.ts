@@ -62,7 +62,15 @@ test('routes of a VirtualService replace the route of a grant, never its callers
 test('httpsRedirect answers everything with 301 to https, but not callers that a grant leaves out', () => {
   const host = onlyHost({ routes: [routeModel('x')], httpsRedirect: true })
   const action = host.match(httpRequest(), null)?.route.model.action
-  assert.deepEqual(action, { kind: 'redirect', code: 301, uri: null, authority: null, scheme: 'https', port: null })
+  assert.deepEqual(action, {
+    kind: 'redirect',
+    code: 301,
+    uri: null,
+    replacesPrefix: false,
+    authority: null,
+    scheme: 'https',
+    port: null,
+  })
   const granted = onlyHost({ grants: [grantModel('g', { a: null })], httpsRedirect: true })
   assert.equal(granted.match(httpRequest(), null), null)
 })

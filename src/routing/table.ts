@@ -12,8 +12,10 @@ import type {
   RouteTableModel,
   VirtualHostModel,
 } from '../model/route.ts'
+import { type Cors, compileCors } from './cors.ts'
 import { type HostIndex, indexHosts } from './host-index.ts'
 import { type CompiledMatch, compileMatch } from './match.ts'
+import { compileRewrite, type PathRewrite } from './rewrite.ts'
 
 export type RouteTable = {
   readonly name: string
@@ -48,6 +50,9 @@ export type Route = {
   readonly matches: readonly CompiledMatch[]
   /** Cumulative weights, ending at the total; empty unless the action forwards. */
   readonly destinations: readonly (Destination & { readonly upTo: number })[]
+  /** null: the path goes out as it came. */
+  readonly rewritePath: PathRewrite | null
+  readonly cors: Cors | null
 }
 
 export type RouteMatch = {
@@ -118,8 +123,14 @@ export function holdsCaller(grant: Pick<GrantModel, 'callers'>, peer: Peer): boo
 }
 
 function compileRoute(model: RouteModel): Route {
-  const destinations = model.action.kind === 'forward' ? cumulate(model.action.destinations) : []
-  return { model, matches: model.matches.map(compileMatch), destinations }
+  const { action, cors } = model
+  return {
+    model,
+    matches: model.matches.map(compileMatch),
+    destinations: action.kind === 'forward' ? cumulate(action.destinations) : [],
+    rewritePath: action.kind === 'forward' ? compileRewrite(action.rewrite) : null,
+    cors: cors === null ? null : compileCors(cors),
+  }
 }
 
 function cumulate(destinations: ForwardAction['destinations']): Route['destinations'] {

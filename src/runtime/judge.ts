@@ -72,7 +72,9 @@ function lookUp(
   }
   const grant = virtualHost.model.grants === null ? null : virtualHost.grant(attributes.peer)
   if (virtualHost.model.grants !== null && grant === null) {
-    const refusal: Refusal = { kind: 'caller_not_listed' }
+    // A `to` of TLS speaks for the host, but not for requests: no `from` could let this caller in (contract §4).
+    const speaksForRequests = virtualHost.model.grants.length > 0
+    const refusal: Refusal = { kind: speaksForRequests ? 'caller_not_listed' : 'not_registered' }
     return {
       virtualHost,
       grant,

@@ -1,38 +1,48 @@
 /**
- * What a judged request turns into: the complete upstream request, or an answer of the route's own. Pure; the listeners
- * carry out what is decided here.
+ * What a judged request turns into: the complete upstream request, or an answer of the route's own; and what becomes of
+ * the answer's fields. Pure; the listeners carry out what is decided here.
  */
-import type { HttpAttributes } from '../core/attributes.ts'
+import type { HeaderList, HttpAttributes } from '../core/attributes.ts'
 import { outgoingHeaders } from '../core/headers.ts'
 import { targetText } from '../core/request-target.ts'
 import type { HeaderEdit } from '../model/route.ts'
+import type { HeaderFacts } from '../routing/header-values.ts'
 import { redirectLocation } from '../routing/redirect.ts'
-import { editHeaders, rewriteAuthority, rewritePath } from '../routing/rewrite.ts'
+import { editHeaders, rewriteAuthority } from '../routing/rewrite.ts'
 import type { Judgement } from './judge.ts'
 
 /** An answer without an upstream: a redirect or a direct response. Headers are flat, lower case, framing included. */
-export type RouteAnswer = { readonly status: number; readonly headers: readonly string[]; readonly body: Buffer }
+export type RouteAnswer = { readonly status: number; readonly headers: HeaderList; readonly body: Buffer }
+
+/** What the operators in header edits may look at. Asked only where a route edits headers; null: the request is edited. */
+export type FactsFor = (response: { readonly status: number; readonly headers: HeaderList } | null) => HeaderFacts
 
 /** The route's own answer, or null when it forwards. `gatewayPort` is what FROM_REQUEST_PORT means. */
-export function routeAnswer(judgement: Judgement, http: HttpAttributes, gatewayPort: number): RouteAnswer | null {
-  const action = judgement.match?.route.model.action ?? null
-  if (action?.kind === 'redirect') {
-    const headers = ['location', redirectLocation(action, http, gatewayPort), 'content-length', '0']
-    return { status: action.code, headers: answerHeaders(judgement, headers), body: Buffer.alloc(0) }
+export function routeAnswer(
+  judgement: Judgement,
+  http: HttpAttributes,
+  gatewayPort: number,
+  factsFor: FactsFor,
+): RouteAnswer | null {
+  const { match } = judgement
+  if (match === null) return null
+  const { action, headers: edits } = match.route.model
+  if (action.kind === 'forward') return null
+  const edit = [edits?.response ?? null]
+  if (action.kind === 'redirect') {
+    const location = redirectLocation(action, http, gatewayPort, match.matched)
+    const headers = ['location', location, 'content-length', '0']
+    return {
+      status: action.code,
+      headers: edited(headers, edit, () => factsFor({ status: action.code, headers })),
+      body: Buffer.alloc(0),
+    }
   }
-  if (action?.kind === 'direct') {
-    const body = Buffer.from(action.body, 'base64')
-    const headers =
-      body.length === 0
-        ? ['content-length', '0']
-        : ['content-length', String(body.length), 'content-type', 'text/plain']
-    return { status: action.status, headers: answerHeaders(judgement, headers), body }
-  }
-  return null
-}
-
-function answerHeaders(judgement: Judgement, headers: readonly string[]): readonly string[] {
-  return editHeaders(headers, [judgement.match?.route.model.headers?.response ?? null])
+  const { status } = action
+  const body = Buffer.from(action.body, 'base64')
+  const headers =
+    body.length === 0 ? ['content-length', '0'] : ['content-length', String(body.length), 'content-type', 'text/plain']
+  return { status, headers: edited(headers, edit, () => factsFor({ status, headers })), body }
 }
 
 /** What the exchange knows besides the judgement. */
@@ -50,7 +60,8 @@ export type OutgoingFacts = {
 export type OutgoingParts = {
   readonly target: string
   readonly authority: string
-  readonly headers: readonly string[]
+  readonly headers: HeaderList
+  readonly requestEdits: readonly (HeaderEdit | null)[]
   readonly responseEdits: readonly (HeaderEdit | null)[]
   readonly timeoutMs: number | null
   /** True when `target` is not what the caller asked for. */
@@ -58,35 +69,94 @@ export type OutgoingParts = {
 }
 
 /** Target, authority and fields exactly as they are to be sent. null: the rewrite would send a path nobody judged. */
-export function outgoingParts(judgement: Judgement, http: HttpAttributes, facts: OutgoingFacts): OutgoingParts | null {
+export function outgoingParts(
+  judgement: Judgement,
+  http: HttpAttributes,
+  facts: OutgoingFacts,
+  factsFor: FactsFor,
+): OutgoingParts | null {
   const { match, destination } = judgement
   const route = match?.route.model ?? null
   const forward = route?.action.kind === 'forward' ? route.action : null
-  const rewrite = forward?.rewrite ?? null
+  const rewritePath = match?.route.rewritePath ?? null
   let target = targetText(http)
-  if (rewrite !== null && rewrite.uri !== null) {
-    const path = rewritePath(http.path, match?.matched ?? null, rewrite.uri)
+  if (rewritePath !== null) {
+    const path = rewritePath(http.path, match?.matched ?? null)
     if (path === null) return null
     target = targetText({ path, query: http.query })
   }
   const routeEdits = route?.headers ?? null
   const destinationEdits = destination?.headers ?? null
-  const authority = rewriteAuthority(http.authority.text, rewrite, routeEdits, destinationEdits)
+  const authority = rewriteAuthority(http.authority.text, forward?.rewrite ?? null, routeEdits, destinationEdits)
   const headers = outgoingHeaders(http.headers, { ...facts, authority, scheme: http.scheme })
+  const requestEdits = [destinationEdits?.request ?? null, routeEdits?.request ?? null]
   return {
     target,
     authority,
-    headers: editHeaders(headers, [
-      destinationEdits?.request ?? null,
-      routeEdits?.request ?? null,
-    ]) as readonly string[],
+    headers: edited(headers, requestEdits, () => factsFor(null)),
+    requestEdits,
     responseEdits: [destinationEdits?.response ?? null, routeEdits?.response ?? null],
     timeoutMs: forward?.timeoutMs ?? null,
-    rewritten: rewrite?.uri !== null && rewrite?.uri !== undefined,
+    rewritten: rewritePath !== null,
   }
 }
 
-/** Response fields after the route's edits. */
-export function editedResponse(headers: readonly string[], edits: readonly (HeaderEdit | null)[]): readonly string[] {
-  return editHeaders(headers, edits)
+function edited(headers: HeaderList, edits: readonly (HeaderEdit | null)[], facts: () => HeaderFacts): HeaderList {
+  return edits.every((edit) => edit === null) ? headers : editHeaders(headers, edits, facts())
+}
+
+/** How an upstream's answer is dressed for the caller, in Envoy's order: the route's edits, our cookie, CORS. */
+export type Dressing = {
+  readonly edits: readonly (HeaderEdit | null)[]
+  /** A Set-Cookie that keeps the caller at its endpoint; null: none. */
+  readonly setCookie: string | null
+  /** These replace the upstream's. */
+  readonly corsFields: HeaderList
+}
+
+/** The fields of an upstream's answer as the caller gets them. */
+export function dressedFields(
+  status: number,
+  headers: HeaderList,
+  { edits, setCookie, corsFields }: Dressing,
+  factsFor: FactsFor,
+): HeaderList {
+  const after = edited(headers, edits, () => factsFor({ status, headers }))
+  return replaceFields(setCookie === null ? after : [...after, 'set-cookie', setCookie], corsFields)
+}
+
+/** `headers` with `fields` in place of those of the same names. Returns `headers` itself when there are none. */
+export function replaceFields(headers: HeaderList, fields: HeaderList): HeaderList {
+  if (fields.length === 0) return headers
+  const out: string[] = []
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string
+    if (!fields.some((field, at) => at % 2 === 0 && field === name)) out.push(name, headers[i + 1] as string)
+  }
+  out.push(...fields)
+  return out
+}
+
+/** A mirror's Host says that it is one (Envoy shadow policy): `site.example:8080` → `site.example-shadow:8080`. */
+export function withShadowHost(headers: HeaderList): HeaderList {
+  const [, authority = ''] = headers
+  return ['host', shadowAuthority(authority), ...headers.slice(2)]
+}
+
+function shadowAuthority(authority: string): string {
+  // An IPv6 literal has no room for a suffix: behind the bracket it would be no authority at all.
+  if (authority.startsWith('[')) return authority
+  const colon = authority.lastIndexOf(':')
+  return colon === -1 ? `${authority}-shadow` : `${authority.slice(0, colon)}-shadow${authority.slice(colon)}`
+}
+
+/** True for names that edits set, add or remove: trailers of these names stay behind. */
+export function isEdited(edits: readonly (HeaderEdit | null)[], name: string): boolean {
+  return edits.some(
+    (edit) =>
+      edit !== null &&
+      (edit.remove.includes(name) ||
+        edit.set.some(([each]) => each === name) ||
+        edit.add.some(([each]) => each === name)),
+  )
 }

@@ -12,7 +12,9 @@ import type {
   UpstreamResponse,
 } from '../forward/forwarder.ts'
 import { createHttpProxyForwarder } from '../forward/http-proxy.ts'
+import { sendWithRetries } from '../forward/retry.ts'
 import { type ClusterModel, UNLIMITED_POOL, type UpstreamTlsModel } from '../model/cluster.ts'
+import type { RetryModel } from '../model/route.ts'
 
 /** Every engine passes the same tests (contract §10): a new one is a row here. */
 export const ENGINES: Readonly<Record<string, () => Forwarder>> = { 'http-proxy': createHttpProxyForwarder }
@@ -62,6 +64,20 @@ export function upstreamTls(options: Partial<UpstreamTlsModel> = {}): UpstreamTl
   }
 }
 
+/** What Istio does when a route says nothing, but without waiting. */
+export function retryModel(options: Partial<RetryModel> = {}): RetryModel {
+  return {
+    attempts: 2,
+    on: ['connect-failure', 'refused-stream', 'unavailable', 'cancelled', 'retriable-status-codes'],
+    statusCodes: [],
+    perTryTimeoutMs: null,
+    backoffMs: 1,
+    ignorePreviousHosts: true,
+    remoteLocalities: false,
+    ...options,
+  }
+}
+
 export type EnvironmentOptions = {
   /** PEM of what upstreams must chain to. */
   readonly ca?: string
@@ -77,6 +93,7 @@ export function clusterEnvironment(options: EnvironmentOptions = {}): ClusterEnv
   return {
     material: () => ({
       ca: ca === null ? null : [ca],
+      crl: null,
       cert: client?.cert ?? null,
       key: client?.key ?? null,
       hash: JSON.stringify([ca, client ?? null]),
@@ -111,14 +128,17 @@ export type SentRequest = {
   readonly connected: { readonly host: string; readonly localAddress: string; readonly reused: boolean }[]
   /** Calls of handlers beyond what the seam allows; must stay empty. */
   readonly surplus: string[]
+  /** What the retry layer said, in order: `retry N`, `exhausted`, `overflow`. */
+  readonly notes: string[]
 }
 
 export type TestUpstream = Disposable & {
   readonly set: ClusterSet
   readonly cluster: UpstreamCluster
-  send(request?: Partial<OutgoingRequest>): SentRequest
+  /** Without `retry` there is one try. */
+  send(request?: Partial<OutgoingRequest>, retry?: RetryModel): SentRequest
   /** `send` and wait. */
-  request(request?: Partial<OutgoingRequest>): Promise<Outcome>
+  request(request?: Partial<OutgoingRequest>, retry?: RetryModel): Promise<Outcome>
   /** Sends a GET and reads its answer; throws on a failure. */
   get(target?: string): Promise<{ readonly status: number; readonly text: string; readonly reused: boolean }>
   close(): void
@@ -134,12 +154,13 @@ export function testUpstream(
   const cluster = set.get(model.name)
   if (cluster === null) throw new Error(`no cluster ${model.name}`)
   const forwarder = options.forwarder ?? createHttpProxyForwarder()
-  const send = (request: Partial<OutgoingRequest> = {}): SentRequest => sendThrough(forwarder, cluster, request)
+  const send = (request: Partial<OutgoingRequest> = {}, retry: RetryModel | null = null): SentRequest =>
+    sendThrough(forwarder, cluster, request, retry)
   return {
     set,
     cluster,
     send,
-    request: async (request) => send(request).outcome,
+    request: async (request, retry) => send(request, retry).outcome,
     get: async (target = '/') => {
       const sent = send({ target })
       const outcome = await sent.outcome
@@ -157,9 +178,11 @@ export function sendThrough(
   forwarder: Forwarder,
   cluster: UpstreamCluster,
   request: Partial<OutgoingRequest>,
+  retry: RetryModel | null = null,
 ): SentRequest {
   const connected: { host: string; localAddress: string; reused: boolean }[] = []
   const surplus: string[] = []
+  const notes: string[] = []
   const { promise, resolve } = Promise.withResolvers<Outcome>()
   let settled = false
   const settle = (name: string, outcome: Outcome): void => {
@@ -167,7 +190,8 @@ export function sendThrough(
     settled = true
     resolve(outcome)
   }
-  const handle: ForwardHandle = forwarder.send(
+  const handle: ForwardHandle = sendWithRetries(
+    forwarder,
     cluster,
     {
       method: 'GET',
@@ -182,6 +206,7 @@ export function sendThrough(
       clientProtocol: 'HTTP/1.1',
       ...request,
     },
+    retry,
     {
       onConnected: (upstream) => {
         if (settled) surplus.push('onConnected')
@@ -197,9 +222,12 @@ export function sendThrough(
           handle,
         }),
       onFailure: (failure) => settle('onFailure', { kind: 'failure', failure }),
+      onRetry: (attempt) => notes.push(`retry ${attempt}`),
+      onRetriesExhausted: () => notes.push('exhausted'),
+      onRetryOverflow: () => notes.push('overflow'),
     },
   )
-  return { outcome: promise, handle, connected, surplus }
+  return { outcome: promise, handle, connected, surplus, notes }
 }
 
 /** The response, or an error that shows the failure. */

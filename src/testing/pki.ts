@@ -7,6 +7,7 @@ import {
   type MintedAuthority,
   mintIntermediate,
   mintLeaf,
+  mintRevocationList,
   mintRoot,
 } from '../identity/mint.ts'
 
@@ -41,6 +42,11 @@ export type TestPki = {
   serverCert(dns: string, options?: LeafOptions): Promise<TestCertificate>
   /** A leaf of exactly these options: for hostile certificates. */
   leaf(options: LeafOptions): Promise<TestCertificate>
+  /** A revocation list (PEM) of the CA that signs the leaves, of these certificates; its own validity may be set. */
+  revocationList(
+    revoked: readonly TestCertificate[],
+    options?: Pick<LeafOptions, 'notBefore' | 'notAfter'>,
+  ): Promise<string>
   /** Writes root-cert.pem into `dir`; returns its path. */
   writeTo(dir: string): string
 }
@@ -62,6 +68,13 @@ export async function createTestPki(options: TestPkiOptions = {}): Promise<TestP
     svid: async (id, more = {}) => leaf({ uris: [id.startsWith('spiffe:') ? id : istioId(trustDomain, id)], ...more }),
     serverCert: async (dns, more = {}) => leaf({ dns: [dns], ...more }),
     leaf,
+    revocationList: (revoked, more = {}) =>
+      mintRevocationList(
+        authority,
+        now,
+        revoked.map(({ certificate }) => certificate),
+        more,
+      ),
     writeTo: (dir) => {
       mkdirSync(dir, { recursive: true })
       const path = join(dir, 'root-cert.pem')

@@ -1,6 +1,8 @@
 /** Route models for tests of routing: everything absent unless said otherwise. */
 import type { HttpAttributes } from '../core/attributes.ts'
+
 import type { GrantModel, MatchModel, RouteModel, VirtualHostModel } from '../model/route.ts'
+import type { HeaderFacts } from '../routing/header-values.ts'
 import { type RequestOptions, request } from './policy-fixtures.ts'
 
 const SOURCE = { file: 'test.yaml', line: 1, col: 1 }
@@ -44,6 +46,35 @@ export function grantModel(name: string, callers: Readonly<Record<string, readon
     source: SOURCE,
   }))
   return { name, source: SOURCE, callers: list, route: routeModel(name) }
+}
+
+/** A request of the caller's, before there is a response. */
+export function headerFacts(options: RequestOptions = {}, fields: Partial<HeaderFacts> = {}): HeaderFacts {
+  const attributes = request(options)
+  const connection = {
+    id: 7,
+    openedAt: 0,
+    remoteAddress: attributes.sourceIp,
+    remotePort: 40_000,
+    localAddress: attributes.destinationIp,
+    localPort: attributes.destinationPort,
+    gatewayPort: attributes.gatewayPort,
+    peer: attributes.peer,
+    tls: attributes.sni === null ? null : { sni: attributes.sni, alpn: null, version: 'TLSv1.3', cipher: 'AES' },
+  }
+  return {
+    connection,
+    http: httpRequest(options),
+    protocol: 'HTTP/1.1',
+    requestId: 'id',
+    xForwardedFor: attributes.sourceIp,
+    startedAt: Date.parse('2024-02-03T04:05:06.007Z'),
+    hostname: 'gateway-0',
+    routeName: null,
+    cluster: null,
+    response: null,
+    ...fields,
+  }
 }
 
 /** The HTTP half of policy-fixtures' `request`. */

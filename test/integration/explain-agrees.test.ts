@@ -96,6 +96,10 @@ spec:
     - { name: moved, match: [{ uri: { exact: /old } }], redirect: { uri: /new, redirectCode: 308 } }
     - { name: teapot, match: [{ uri: { prefix: /teapot } }], directResponse: { status: 418, body: { string: short } } }
     - { name: blocked, match: [{ uri: { prefix: /fault } }], fault: { abort: { httpStatus: 451, percentage: { value: 100 } } }, route: [{ destination: { host: vs.test } }] }
+    - name: shared
+      match: [{ uri: { prefix: /shared } }]
+      corsPolicy: { allowOrigins: [{ exact: "https://a.test" }], unmatchedPreflights: IGNORE }
+      route: [{ destination: { host: nowhere.test, port: { number: 80 } } }]
     - { name: cut, match: [{ uri: { prefix: /a } }], rewrite: { uri: / }, route: [{ destination: { host: vs.test, port: { number: 80 } } }] }
     - { name: unknown, match: [{ uri: { prefix: /unknown } }], route: [{ destination: { host: nowhere.test, port: { number: 80 } } }] }
     - { name: metadata, match: [{ uri: { prefix: /metadata } }], route: [{ destination: { host: metadata.test, port: { number: 80 } } }] }
@@ -190,6 +194,14 @@ const CASES: readonly Case[] = [
   { name: 'redirect', port: 443, url: 'http://vs.test/old', expect: [308, null] },
   { name: 'direct response', port: 443, url: 'http://vs.test/teapot/x', expect: [418, null] },
   { name: 'abort', port: 443, url: 'http://vs.test/fault', expect: [451, null] },
+  {
+    name: 'a preflight is answered although there is no cluster',
+    port: 443,
+    method: 'OPTIONS',
+    url: 'http://vs.test/shared',
+    headers: { origin: 'https://b.test', 'access-control-request-method': 'PUT' },
+    expect: [200, null],
+  },
   { name: 'a rewrite to a path nobody judged', port: 443, url: 'http://vs.test/a../x', expect: [400, 'bad_request'] },
   { name: 'unknown cluster', port: 443, url: 'http://vs.test/unknown', expect: [503, null] },
   { name: 'a forbidden STATIC address', port: 443, url: 'http://vs.test/metadata', expect: [403, 'address_denied'] },
@@ -308,7 +320,7 @@ describe('explain says what the gateway does', () => {
           assert.equal(explanation.decidedBy?.split(' at ')[0] ?? null, line['authz_policy'] ?? null)
           assert.equal(explanation.routeName, line['route_name'] ?? null)
           // An answer of the route's own has no upstream.
-          if (reason === null && ![418, 308, 451].includes(status))
+          if (reason === null && ![418, 308].includes(status))
             assert.equal(explanation.cluster, line['upstream_cluster'])
         })
     })

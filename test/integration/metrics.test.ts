@@ -125,7 +125,7 @@ describe('sallyport_requests_total', () => {
         decision: 'allow',
         policy: 'none',
         response_code: '503',
-        response_flags: 'UF',
+        response_flags: 'UF,URX',
       }),
       1,
     )

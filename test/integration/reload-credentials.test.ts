@@ -185,7 +185,7 @@ describe('the CA of an upstream', () => {
     assert.ok((await harness.gateway.reload()).ok)
     assert.equal((await request(socket, HOST)).status, 200)
     const line = (await harness.lines(3))[1]
-    assert.equal(line?.['response_flags'], 'UF')
+    assert.equal(line?.['response_flags'], 'UF,URX')
     assert.match(String(line?.['upstream_transport_failure_reason']), /^TLS_error:.*CERTIFICATE_VERIFY_FAILED/)
     assert.equal(secure.requests.length, 2)
     // A CA that is none is refused as a whole.

@@ -1,4 +1,4 @@
-/** What else may come to a gateway port of an HTTPS `to` (contract §4); the paths that lead through are in test/scenarios/seed-000-tls.test.ts. */
+/** What else may come to a gateway port of an HTTPS `to` (contract §4); the paths that lead through are in test/scenarios/rows-000.ts. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { buildHello } from '../../src/testing/hello.ts'

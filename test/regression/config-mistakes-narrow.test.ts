@@ -96,14 +96,16 @@ const MISTAKES: readonly [what: string, wrong: string, finding: string, right: s
   ],
   [
     'no value for tls',
-    rule('host: a.test\ntrafficPolicy:\n  tls:'),
-    'SP1032 7',
-    rule('host: a.test\ntrafficPolicy: {}'),
+    rule('host: a.test\ntrafficPolicy:\n  loadBalancer: { simple: RANDOM }\n  tls:'),
+    'SP1032 8',
+    rule('host: a.test\ntrafficPolicy:\n  loadBalancer: { simple: RANDOM }'),
   ],
   [
     'tls below a misspelt key',
-    rule('host: a.test\ntrafficPolicy:\n  portLevelSetting: [{ port: { number: 443 }, tls: { mode: SIMPLE } }]'),
-    'SP1030 7',
+    rule(
+      'host: a.test\ntrafficPolicy:\n  loadBalancer: { simple: RANDOM }\n  portLevelSetting: [{ port: { number: 443 }, tls: { mode: SIMPLE } }]',
+    ),
+    'SP1030 8',
     rule('host: a.test\ntrafficPolicy:\n  portLevelSettings: [{ port: { number: 443 }, tls: { mode: SIMPLE } }]'),
   ],
   ['tls in the wrong place', rule('host: a.test\ntls: { mode: SIMPLE }'), 'SP1030 6', rule('host: a.test')],

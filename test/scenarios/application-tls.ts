@@ -1,6 +1,6 @@
 /** An application that makes its own TLS connections, behind a sidecar that wraps them in mTLS, or without one. */
 import { once } from 'node:events'
-import type net from 'node:net'
+import type { Duplex } from 'node:stream'
 import tls from 'node:tls'
 import type { Harness } from '../../src/testing/harness.ts'
 import { type Answer, meshConnect, plainConnect, type RequestOptions, request } from '../../src/testing/mesh-client.ts'
@@ -53,12 +53,7 @@ export async function httpsDirect(
  * One request over the application's TLS on a connection to whatever carries it; `below` is closed when done.
  * @throws the handshake's error, which is all an application sees of a refusal
  */
-export async function httpsOver(
-  below: net.Socket,
-  host: string,
-  ca: string,
-  options?: RequestOptions,
-): Promise<TlsAnswer> {
+export async function httpsOver(below: Duplex, host: string, ca: string, options?: RequestOptions): Promise<TlsAnswer> {
   const socket = tls.connect({ socket: below, servername: host, ca, ALPNProtocols: ['http/1.1'] })
   try {
     await once(socket, 'secureConnect')

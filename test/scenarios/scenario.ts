@@ -1,5 +1,5 @@
 /** Starts a gateway over a walk-through's own YAML; see README.md in this folder for the tokens. */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { explain } from '../../src/cli/explain.ts'
@@ -10,7 +10,12 @@ import { type Answer, meshConnect, type RequestOptions, request } from '../../sr
 import { type EchoOrigin, startEchoOrigin } from '../../src/testing/origin.ts'
 import type { TestPki } from '../../src/testing/pki.ts'
 
-export type Outside = { readonly httpPort: number; readonly httpsPort: number }
+export type Outside = {
+  readonly httpPort: number
+  readonly httpsPort: number
+  /** PEM of the CA of the TLS sites, where it is not the mesh's. */
+  readonly root?: string
+}
 
 /** Reads one file of a walk-through and puts the outside world's ports and CA in place of the tokens. */
 export function scenarioFile(seed: string, file: string, outside: Outside, caFile: string): string {
@@ -37,6 +42,7 @@ export async function startScenario(
     resources: {},
     bootstrap: (paths) => {
       pathOf.set('ca', paths.caFile)
+      if (outside.root !== undefined) writeFileSync(paths.caFile, outside.root)
       // Where the sidecars of walk-through 002's time kept their certificates (README.md).
       pathOf.set('/etc/certs', paths.identity)
       pathOf.set('identity', paths.identity)
@@ -56,7 +62,11 @@ export async function startScenario(
     ]),
   )
   const result = await harness.change(texts)
-  if (!result.ok) throw new Error(result.errors.join('\n'))
+  if (!result.ok) {
+    // Nobody else can: it would keep the test process alive.
+    await harness.gateway.destroy()
+    throw new Error(result.errors.join('\n'))
+  }
   return harness
 }
 
@@ -92,6 +102,7 @@ export async function startOutside(
     secure,
     httpPort: plain.port,
     httpsPort: secure.port,
+    root: pki.root,
     close: async () => {
       await plain.close()
       await secure.close()
@@ -124,29 +135,10 @@ export async function callAs(
   }
 }
 
-/** What `sallyport explain` says of the same request: 0 allowed, 1 refused; with the JSON it printed. */
-export async function explained(
-  harness: Harness,
-  identity: string | null,
-  method: string,
-  url: string,
-): Promise<Explained> {
-  return explainedOn(harness, 80, identity, [method, url])
-}
-
-/** The same of a tunnel: `tls://HOST` on a Gateway port. */
-export async function explainedTunnel(
-  harness: Harness,
-  identity: string | null,
-  gatewayPort: number,
-  url: string,
-): Promise<Explained> {
-  return explainedOn(harness, gatewayPort, identity, [url])
-}
-
 export type Explained = { readonly code: number; readonly result: Explanation }
 
-async function explainedOn(
+/** What `sallyport explain` says: 0 allowed, 1 refused; with the JSON it printed. `what`: its arguments after `--port`. */
+export async function explainedOn(
   harness: Harness,
   gatewayPort: number,
   identity: string | null,

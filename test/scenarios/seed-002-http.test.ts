@@ -1,15 +1,12 @@
-/**
- * Walk-through 002, HTTP: a Gateway for edition.cnn.com on port 80, "mutual TLS enabled" and "disabled". What the page
- * shows before (curl through the sidecar alone) and its rules for `mesh` are the sidecar's; here is what reaches the gateway.
- */
+/** Walk-through 002, HTTP, besides its rows (rows-002.ts): the lines of the page in Istio's text format, and the gateway's certificate. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { h2Request, meshH2 } from '../../src/testing/h2-client.ts'
-import { meshConnect, plainConnect, request } from '../../src/testing/mesh-client.ts'
+import { meshConnect, request } from '../../src/testing/mesh-client.ts'
 import { startRawOrigin } from '../../src/testing/origin.ts'
 import { createTestPki } from '../../src/testing/pki.ts'
 import { askControl } from '../integration/operator.ts'
-import { asText, callAs, endWith, fields, startScenario, textLines } from './scenario.ts'
+import { asText, endWith, startScenario, textLines } from './scenario.ts'
 
 const HOST = 'edition.cnn.com'
 const FILES = ['service-entry.yaml', 'added.yaml', 'gateway.yaml', 'virtual-service.yaml']
@@ -96,34 +93,4 @@ test('002: the gateway’s own certificate has the page’s SPIFFE URI', async (
   assert.equal((await request(socket, 'www.cnn.com')).status, 502)
   socket.destroy()
   await harness.stop(1)
-})
-
-test('002: mutual TLS disabled: plaintext HTTP on port 80, nobody identified', async (t) => {
-  const pki = await createTestPki()
-  const cnn = await startCnn()
-  t.after(() => cnn.close())
-  const outside = { httpPort: cnn.port, httpsPort: cnn.port }
-  const harness = endWith(t, await startScenario('seed-002-http-plain', FILES, outside, pki))
-  const socket = await plainConnect(harness.gateway.port(80))
-  const answer = await request(socket, HOST, CURL)
-  assert.deepEqual([answer.status, answer.headers['location']], [301, `https://${HOST}/politics`])
-  assert.equal((await request(socket, 'www.cnn.com', CURL)).status, 502)
-  socket.destroy()
-  // mTLS where the port speaks plaintext: closed.
-  await assert.rejects(callAs(harness, 'default/sleep', HOST, CURL), { code: 'ECONNRESET' })
-  const lines = await harness.lines(3)
-  assert.deepEqual(
-    lines.map((line) =>
-      fields(line, [
-        ...['path', 'protocol', 'response_code', 'response_flags', 'upstream_host', 'upstream_cluster'],
-        ...['requested_server_name', 'downstream_peer_uri_san', 'reason'],
-      ]),
-    ),
-    [
-      ['/politics', 'HTTP/1.1', 301, '-', `127.0.0.1:${cnn.port}`, 'outbound|80||edition.cnn.com', null, null, null],
-      ['/politics', 'HTTP/1.1', 502, '-', null, 'BlackHoleCluster', null, null, 'not_registered'],
-      [null, null, 0, 'NR', null, null, null, null, 'protocol_mismatch'],
-    ],
-  )
-  await harness.stop(3)
 })

@@ -1,42 +1,16 @@
 /**
- * HAProxy as the sidecar: requests over HTTP/1.1 and HTTP/2, connections as TCP, all in mTLS with Istio's SNI and ALPN. The
- * name it verifies is the SNI it sends (`verifyhost` is for connections without one), where Istio's sidecars verify the
- * SPIFFE ID: so the gateway gets a certificate with those names too, as `sallyport certs issue --dns` makes it.
+ * HAProxy as the sidecar: requests over HTTP/1.1 and HTTP/2, connections as TCP, in mTLS with Istio's SNI and ALPN. The name it
+ * verifies is the SNI it sends (`verifyhost` is for connections without one), where Istio's sidecars verify the SPIFFE ID: so
+ * the gateway gets a certificate with those names too, as `sallyport certs issue --dns` makes it.
  */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
 import { GATEWAY_ID, type Harness } from '../../src/testing/harness.ts'
-import { freePort } from '../integration/operator.ts'
+import { converse, SIDECAR_ERROR } from '../scenarios/application.ts'
 import { outboundSni } from '../scenarios/application-tls.ts'
-import { missing, type Scratch, scratch, startServer, type WorkloadFiles, workloadFiles } from './program.ts'
-import { type SidecarPorts, type Sidecars, WORKLOADS, walkThrough000 } from './walk-through-000.ts'
-
-const skip = missing('haproxy', ['-v'])
-
-for (const [protocol, alpn] of [
-  ['HTTP/1.1', 'istio-http/1.1,istio,http/1.1'],
-  ['HTTP/2', 'istio-h2,istio,h2'],
-] as const)
-  test(`walk-through 000 behind HAProxy, ${protocol} to the gateway`, { skip }, async (t) => {
-    const start = async (harness: Harness): Promise<Sidecars> => {
-      const svid = await harness.pki.svid(GATEWAY_ID, { dns: [outboundSni(80), outboundSni(444)] })
-      svid.writeTo(harness.paths.identity)
-      assert.deepEqual((await harness.change({})).errors, [])
-      const files = scratch(t)
-      const ready = await freePort()
-      const config = [HEAD, `listen ready\n  bind 127.0.0.1:${ready}\n  http-request return status 200\n`]
-      const ports = new Map<string, SidecarPorts>()
-      for (const workload of WORKLOADS) {
-        const own = { http: await freePort(), https: await freePort() }
-        ports.set(workload, own)
-        config.push(await sidecar(harness, files, workload, own, alpn))
-      }
-      const file = files.write('haproxy.cfg', config.join('\n'))
-      await startServer(t, 'haproxy', ['-db', '-f', file], ready)
-      return Object.fromEntries(ports) as Sidecars
-    }
-    await walkThrough000(t, start, { protocol, sni: { 80: outboundSni(80), 444: outboundSni(444) } })
-  })
+import { type Caller, contentOf, inMtls, type Way, wayKey } from '../scenarios/row.ts'
+import { connectTo, missing, scratch, startServer, type WorkloadFiles, workloadFilesIn } from './program.ts'
+import { runWalkThroughs } from './run.ts'
+import { UNSPOKEN } from './unspoken.ts'
 
 const HEAD = `global
   log stderr format raw local0 err
@@ -44,29 +18,68 @@ defaults
   timeout connect 5s
   timeout client 30s
   timeout server 30s
+  retries 0
   mode http
+${[502, 503, 504].map((status) => `  http-error status ${status} content-type text/plain hdr ${SIDECAR_ERROR} ${status}`).join('\n')}
 `
 
-/** One workload's two listeners, and the gateway behind them. */
-async function sidecar(
-  harness: Harness,
-  files: Scratch,
-  workload: string,
-  { http, https }: SidecarPorts,
-  alpn: string,
-): Promise<string> {
-  const name = workload.replace('/', '-')
-  const svid = await workloadFiles(files, harness, workload)
-  return `listen ${name}-http
-  bind 127.0.0.1:${http}
-  server gateway 127.0.0.1:${harness.gateway.port(80)} ${tls(svid, outboundSni(80))} alpn ${alpn}
-listen ${name}-https
-  mode tcp
-  bind 127.0.0.1:${https}
-  server gateway 127.0.0.1:${harness.gateway.port(444)} ${tls(svid, outboundSni(444))} alpn istio-peer-exchange,istio
-`
+const ALPN = {
+  'HTTP/1.1': 'istio-http/1.1,istio,http/1.1',
+  'HTTP/2': 'istio-h2,istio,h2',
+  tunnel: 'istio-peer-exchange,istio',
+} as const
+
+function haproxy(protocol: 'HTTP/1.1' | 'HTTP/2'): Caller {
+  return {
+    name: `HAProxy, ${protocol}`,
+    protocol,
+    sni: outboundSni,
+    unspoken: UNSPOKEN.HAProxy[protocol],
+    start: async ({ t, harness, siteCa, ways }) => {
+      await nameGateway(harness)
+      const files = scratch(t)
+      const svid = workloadFilesIn(files, harness)
+      const ca = files.write('mesh-ca.pem', harness.pki.root)
+      const ready = `${files.dir}/ready`
+      const config = [HEAD]
+      const entrances = new Map<string, string>()
+      for (const [index, way] of ways.entries()) {
+        const entrance = `${files.dir}/${index}`
+        entrances.set(wayKey(way), entrance)
+        const tls = inMtls(way.hop) ? ` ${mutualTls(way, way.from === null ? null : await svid(way.from), ca)}` : ''
+        const mode = contentOf(way.hop) === 'http' ? 'http' : 'tcp'
+        const speech = tls === '' ? (mode === 'http' && protocol === 'HTTP/2' ? ' proto h2' : '') : ` alpn ${alpn(way)}`
+        const server = `127.0.0.1:${harness.gateway.port(way.port)}${tls}${speech}`
+        config.push(`listen way${index}\n  mode ${mode}\n  bind unix@${entrance}\n  server gateway ${server}\n`)
+      }
+      config.push(`listen ready\n  bind unix@${ready}\n  http-request return status 200\n`)
+      const file = files.write('haproxy.cfg', config.join('\n'))
+      await startServer(t, 'haproxy', ['-db', '-f', file], [...entrances.values()], ready)
+      return (row) => converse(() => connectTo(entrances.get(wayKey(row)) ?? assert.fail(row.name)), row, siteCa)
+    },
+  }
+
+  function alpn({ hop }: Way): string {
+    return ALPN[contentOf(hop) === 'http' ? protocol : 'tunnel']
+  }
 }
 
-function tls({ both, ca }: WorkloadFiles, sni: string): string {
-  return `ssl crt ${both} ca-file ${ca} verify required sni str(${sni})`
+/** The names that HAProxy sends and verifies. They are the gateway's own: a name of a site would not be (test/scenarios/README.md). */
+async function nameGateway(harness: Harness): Promise<void> {
+  const svid = await harness.pki.svid(GATEWAY_ID, { dns: [80, 443, 444].map(outboundSni) })
+  svid.writeTo(harness.paths.identity)
+  assert.deepEqual((await harness.change({})).errors, [])
 }
+
+function mutualTls({ port, sni }: Way, svid: WorkloadFiles | null, ca: string): string {
+  const certificate = svid === null ? '' : ` crt ${svid.both}`
+  // No certificate of the gateway names the site whose name the page's DestinationRule makes the SNI.
+  const verify = sni === undefined ? `verify required ca-file ${ca}` : 'verify none'
+  return `ssl${certificate} ${verify} sni str(${sni ?? outboundSni(port)})`
+}
+
+const skip = missing('haproxy', ['-v'])
+runWalkThroughs([
+  { caller: haproxy('HTTP/1.1'), skip },
+  { caller: haproxy('HTTP/2'), skip },
+])

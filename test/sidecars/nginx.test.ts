@@ -1,56 +1,81 @@
 /**
- * nginx as the sidecar: HTTP/1.1 and streams in mTLS. It offers no ALPN, and its SNI is the name it verifies, so it names
- * the gateway itself.
+ * nginx as the sidecar: HTTP/1.1 and streams, in mTLS. It offers no ALPN, and its SNI is the name it verifies, so it names the
+ * gateway itself.
  */
+import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
-import { test } from 'node:test'
-import type { Harness } from '../../src/testing/harness.ts'
-import { freePort } from '../integration/operator.ts'
-import { missing, type Scratch, scratch, startServer, workloadFiles } from './program.ts'
-import { type SidecarPorts, type Sidecars, WORKLOADS, walkThrough000 } from './walk-through-000.ts'
-
-const GATEWAY_NAME = 'istio-egressgateway.istio-system.svc.cluster.local'
+import { converse, SIDECAR_ERROR } from '../scenarios/application.ts'
+import { type Caller, contentOf, inMtls, type Way, wayKey } from '../scenarios/row.ts'
+import {
+  connectTo,
+  GATEWAY_NAME,
+  missing,
+  type Scratch,
+  scratch,
+  startServer,
+  type WorkloadFiles,
+  workloadFilesIn,
+} from './program.ts'
+import { runWalkThroughs } from './run.ts'
+import { UNSPOKEN } from './unspoken.ts'
 
 /** Where Debian's libnginx-mod-stream puts it. */
 const STREAM_MODULE = '/usr/lib/nginx/modules/ngx_stream_module.so'
 
-const skip =
-  missing('nginx', ['-v']) || (existsSync(STREAM_MODULE) ? false : 'the stream module of nginx is not installed')
-
-test('walk-through 000 behind nginx', { skip }, async (t) => {
-  const start = async (harness: Harness): Promise<Sidecars> => {
+const NGINX: Caller = {
+  name: 'nginx',
+  protocol: 'HTTP/1.1',
+  sni: () => GATEWAY_NAME,
+  unspoken: UNSPOKEN.nginx['HTTP/1.1'],
+  start: async ({ t, harness, siteCa, ways }) => {
     const files = scratch(t)
-    const ready = await freePort()
-    const ports = new Map<string, SidecarPorts>()
-    const http = [`server { listen 127.0.0.1:${ready}; return 204; }`]
+    const svid = workloadFilesIn(files, harness)
+    const ca = files.write('mesh-ca.pem', harness.pki.root)
+    const ready = `${files.dir}/ready`
+    const http: string[] = []
     const streams: string[] = []
-    for (const workload of WORKLOADS) {
-      const own = { http: await freePort(), https: await freePort() }
-      ports.set(workload, own)
-      const credentials = await mutualTls(harness, files, workload)
-      http.push(`server {
-  listen 127.0.0.1:${own.http};
-  ${credentials}
+    const entrances = new Map<string, string>()
+    for (const [index, way] of ways.entries()) {
+      const entrance = `${files.dir}/${index}`
+      entrances.set(wayKey(way), entrance)
+      const tls = inMtls(way.hop) ? mutualTls(way, way.from === null ? null : await svid(way.from), ca) : null
+      const address = `127.0.0.1:${harness.gateway.port(way.port)}`
+      if (contentOf(way.hop) === 'http') http.push(httpServer(entrance, address, tls))
+      else streams.push(streamServer(entrance, address, tls))
+    }
+    streams.push(`server { listen unix:${ready}; return ready; }`)
+    const file = files.write('nginx.conf', configuration(files, http, streams))
+    await startServer(t, 'nginx', ['-p', files.dir, '-e', 'stderr', '-c', file], [...entrances.values()], ready)
+    return (row) => converse(() => connectTo(entrances.get(wayKey(row)) ?? assert.fail(row.name)), row, siteCa)
+  },
+}
+
+/** What nginx answers itself, because the gateway gave it no answer, says so; the gateway's own answers pass. */
+function httpServer(entrance: string, address: string, tls: string | null): string {
+  return `server {
+  listen unix:${entrance};
+  ${tls ?? ''}
   location / {
-    proxy_pass https://127.0.0.1:${harness.gateway.port(80)};
+    proxy_pass ${tls === null ? 'http' : 'https'}://${address};
     proxy_http_version 1.1;
     proxy_set_header Host $http_host;
     proxy_set_header Connection "";
+    error_page 502 504 = @own;
   }
-}`)
-      streams.push(`server {
-  listen 127.0.0.1:${own.https};
-  ${credentials}
-  proxy_ssl on;
-  proxy_pass 127.0.0.1:${harness.gateway.port(444)};
-}`)
-    }
-    const file = files.write('nginx.conf', configuration(files, http, streams))
-    await startServer(t, 'nginx', ['-p', files.dir, '-e', 'stderr', '-c', file], ready)
-    return Object.fromEntries(ports) as Sidecars
+  location @own {
+    add_header ${SIDECAR_ERROR} $status always;
+    return 502;
   }
-  await walkThrough000(t, start, { protocol: 'HTTP/1.1', sni: { 80: GATEWAY_NAME, 444: GATEWAY_NAME } })
-})
+}`
+}
+
+function streamServer(entrance: string, address: string, tls: string | null): string {
+  return `server {
+  listen unix:${entrance};
+  ${tls === null ? '' : `${tls}\n  proxy_ssl on;`}
+  proxy_pass ${address};
+}`
+}
 
 /** In the foreground, in one process, every file in `dir`. */
 function configuration({ dir }: Scratch, http: readonly string[], streams: readonly string[]): string {
@@ -59,7 +84,7 @@ function configuration({ dir }: Scratch, http: readonly string[], streams: reado
 daemon off;
 master_process off;
 pid ${dir}/nginx.pid;
-error_log stderr error;
+error_log stderr crit;
 events {}
 http {
 access_log off;
@@ -73,14 +98,18 @@ ${streams.join('\n')}
 `
 }
 
-async function mutualTls(harness: Harness, files: Scratch, workload: string): Promise<string> {
-  const { cert, key, ca } = await workloadFiles(files, harness, workload)
-  return `proxy_ssl_certificate ${cert};
-  proxy_ssl_certificate_key ${key};
-  proxy_ssl_trusted_certificate ${ca};
-  proxy_ssl_verify on;
-  proxy_ssl_verify_depth 3;
-  proxy_ssl_server_name on;
-  proxy_ssl_name ${GATEWAY_NAME};
-  proxy_ssl_session_reuse off;`
+function mutualTls({ sni }: Way, svid: WorkloadFiles | null, ca: string): string {
+  return [
+    ...(svid === null ? [] : [`proxy_ssl_certificate ${svid.cert};`, `proxy_ssl_certificate_key ${svid.key};`]),
+    // No certificate of the gateway names the site whose name the page's DestinationRule makes the SNI.
+    ...(sni === undefined ? [`proxy_ssl_trusted_certificate ${ca};`, 'proxy_ssl_verify on;'] : []),
+    'proxy_ssl_verify_depth 3;',
+    'proxy_ssl_server_name on;',
+    `proxy_ssl_name ${sni ?? GATEWAY_NAME};`,
+    'proxy_ssl_session_reuse off;',
+  ].join('\n  ')
 }
+
+const skip =
+  missing('nginx', ['-v']) || (existsSync(STREAM_MODULE) ? false : 'the stream module of nginx is not installed')
+runWalkThroughs([{ caller: NGINX, skip }])

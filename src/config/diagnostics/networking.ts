@@ -97,21 +97,10 @@ export const NETWORKING_CODES = {
     explanation:
       'Pseudo and hop-by-hop fields, framing fields and `x-envoy-*` are the business of the gateway; editing them would change what a message means or steer proxies behind us.',
   },
-  SP4025: {
-    severity: 'warning',
-    title: 'Command operator in a header value',
-    explanation:
-      'Envoy operators such as %DOWNSTREAM_REMOTE_ADDRESS% are not built yet. A `set` with one removes the header instead, so that a value of the caller never stands in for it; an `add` is left out. Write a literal % as %%.',
-  },
-  SP4026: {
-    severity: 'warning',
-    title: 'Delegation is not built yet',
-    explanation: 'A rule that delegates to another VirtualService answers 404 to every request it matches.',
-  },
   SP4027: {
     severity: 'error',
     title: 'Rule with no action or several',
-    explanation: 'A rule has exactly one of `route`, `redirect`, `directResponse` (or `delegate`).',
+    explanation: 'A rule has exactly one of `route`, `redirect`, `directResponse`, `delegate`.',
   },
   SP4028: {
     severity: 'warning',
@@ -120,9 +109,10 @@ export const NETWORKING_CODES = {
       'In a rule bound to a Gateway Istio compares them with the labels and namespace of the gateway itself (not at all when the match names `gateways`). They say nothing about the caller: use an AuthorizationPolicy.',
   },
   SP4029: {
-    severity: 'warning',
+    severity: 'error',
     title: 'Hosts of a VirtualService overlap',
-    explanation: 'One of its hosts covers another. The most specific host decides, both lead to the same rules.',
+    explanation:
+      'One of its hosts covers another. Istio refuses this; name each host once, in the widest form that is meant.',
   },
   SP4030: {
     severity: 'warning',
@@ -133,18 +123,6 @@ export const NETWORKING_CODES = {
     severity: 'info',
     title: 'VirtualService is not exported to us',
     explanation: 'Its `exportTo` does not contain the namespace of the gateway, so it is passed over, as in Istio.',
-  },
-  SP4032: {
-    severity: 'warning',
-    title: 'Fault injection is not built yet',
-    explanation:
-      'Delays and partial aborts are left out. An abort with `httpStatus` of 100 percent is honoured: it is often used to block.',
-  },
-  SP4033: {
-    severity: 'error',
-    title: 'Rewrite by regular expression is not built yet',
-    explanation:
-      'Left out, requests would reach paths that the rule was to replace. Use `rewrite.uri` with a prefix match, or leave the rule out.',
   },
   SP4034: {
     severity: 'info',
@@ -193,5 +171,35 @@ export const NETWORKING_CODES = {
     title: 'Only TLS with an SNI is carried beside an egress policy',
     explanation:
       'A `tcp` rule covers hosts of an ASMEgressTrafficPolicy on the same gateway port. It carries TLS for them to callers that the policy lists; bytes that name no host are closed, since nobody could say whose `from` they need.',
+  },
+  SP4044: {
+    severity: 'error',
+    title: 'Not a command operator',
+    explanation:
+      'A header value holds a `%` that starts no operator, an operator this gateway does not know, or one that is only known once there is a response. A literal percent sign is written `%%`. Envoy refuses unknown operators too.',
+  },
+  SP4045: {
+    severity: 'warning',
+    title: 'Delegate that is not there',
+    explanation:
+      'A rule delegates to a VirtualService that was not loaded, has hosts of its own, or is not exported to the namespace of the rule. What the rule matches answers 404. (Istio leaves the rule out, so that a later rule may take its requests.)',
+  },
+  SP4046: {
+    severity: 'warning',
+    title: 'Rule of a delegate beyond its root',
+    explanation:
+      'Each match of a delegate has to be narrower than one of the rule that delegates to it: the same or longer prefixes, no expressions. As in Istio the rule is left out.',
+  },
+  SP4047: {
+    severity: 'warning',
+    title: 'Match that an earlier rule already has',
+    explanation:
+      'The same match stands in an earlier rule of the VirtualService, which takes every request it holds for.',
+  },
+  SP4048: {
+    severity: 'error',
+    title: 'Not a condition for retries',
+    explanation:
+      '`retryOn` takes status codes and the names that Istio knows: 5xx, gateway-error, reset, reset-before-request, connect-failure, envoy-ratelimited, retriable-4xx, refused-stream, retriable-status-codes, retriable-headers, http3-post-connect-failure, cancelled, deadline-exceeded, internal, resource-exhausted, unavailable.',
   },
 } as const satisfies Record<string, DiagnosticRow>

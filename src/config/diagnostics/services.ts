@@ -14,12 +14,6 @@ export const SERVICE_CODES = {
     explanation:
       'A route names a host or port that no ServiceEntry visible to this gateway has. As in Istio the route loads and answers 503 with the flag NC.',
   },
-  SP7002: {
-    severity: 'warning',
-    title: 'Subsets are not supported yet',
-    explanation:
-      'A route names a subset. Sending its requests to all endpoints would reach some the subset leaves out, so the route answers 503 with the flag NC.',
-  },
   SP7003: {
     severity: 'warning',
     title: 'Plain text to a TLS port',
@@ -48,7 +42,7 @@ export const SERVICE_CODES = {
     severity: 'warning',
     title: 'Two DestinationRules for one host',
     explanation:
-      'Several rules of one namespace name the same host. As in Istio the traffic policy of the first counts and the others are ignored, their tls included. Without creation times the order is that of their names.',
+      'Several rules of one namespace name the same host. As in Istio their subsets are put together, where the first definition of a name counts; of the traffic policies only the first counts and the others are ignored, their tls included. Without creation times the order is that of their names.',
   },
   SP7008: {
     severity: 'error',
@@ -67,11 +61,6 @@ export const SERVICE_CODES = {
     explanation:
       'The default mode is DISABLE: the other fields of the tls block have no effect and nothing is encrypted.',
   },
-  SP7011: {
-    severity: 'warning',
-    title: 'HTTP/2 upstream not supported yet',
-    explanation: 'The port is of protocol HTTP2 or GRPC; this release speaks HTTP/1.1 to upstream servers.',
-  },
   SP7012: {
     severity: 'warning',
     title: 'Endpoint that cannot be dialled',
@@ -81,7 +70,7 @@ export const SERVICE_CODES = {
     severity: 'warning',
     title: 'Service without endpoints',
     explanation:
-      'A ServiceEntry with resolution STATIC lists no endpoints, or finds them by workloadSelector, which this gateway cannot look up. Requests to it answer 503 with the flag UH.',
+      'A ServiceEntry with resolution STATIC lists no endpoints, or its workloadSelector selects no WorkloadEntry of its namespace that can be dialled. Pods are not looked up: their addresses are not in their manifests. Requests to the service answer 503 with the flag UH.',
   },
   SP7014: {
     severity: 'warning',
@@ -117,5 +106,39 @@ export const SERVICE_CODES = {
     title: 'TLS around TLS',
     explanation:
       "A VirtualService's `tls` rule leads to a port for which a DestinationRule originates TLS. As in Istio the application's own TLS goes out inside that of the gateway: right for another gateway, wrong for a web server.",
+  },
+  SP7020: {
+    severity: 'warning',
+    title: 'Route to an unknown subset',
+    explanation:
+      'A route names a subset that no DestinationRule for its host defines (as far as the rules apply to this gateway). As in Istio the route loads and answers 503 with the flag NC.',
+  },
+  SP7021: {
+    severity: 'warning',
+    title: 'Subset without endpoints',
+    explanation:
+      "No endpoint of the ServiceEntry carries the subset's labels. The host's own name, which is resolved when no endpoints are listed, carries none. Requests to the subset answer 503 with the flag UH.",
+  },
+  SP7022: {
+    severity: 'warning',
+    title: 'Fail-over without outlier detection',
+    explanation:
+      'localityLbSetting has failover or failoverPriority, but nothing notices that an endpoint fails: as in Istio the setting has no effect without outlierDetection in the same policy.',
+  },
+  SP7023: {
+    severity: 'warning',
+    title: 'Deprecated field',
+    explanation: 'The field still has its effect; the fix names what replaced it.',
+  },
+  SP7024: {
+    severity: 'warning',
+    title: 'Setting without effect',
+    explanation: 'The setting is legal, but what stands around it keeps it from having an effect.',
+  },
+  SP7025: {
+    severity: 'warning',
+    title: 'Fail-over without a locality of the gateway',
+    explanation:
+      'localityLbSetting prefers endpoints near the gateway, and the gateway does not know where it is. Give metadata.labels of the bootstrap the labels topology.kubernetes.io/region and topology.kubernetes.io/zone (and topology.istio.io/subzone). Until then no locality is preferred.',
   },
 } as const satisfies Record<string, DiagnosticRow>

@@ -107,7 +107,7 @@ const connectionPool = {
     maxRequestsPerConnection: 1,
     maxRetries: 1,
     idleTimeout: '1s',
-    h2UpgradePolicy: 'UPGRADE',
+    h2UpgradePolicy: 'DO_NOT_UPGRADE',
     useClientProtocol: true,
     maxConcurrentStreams: 1,
   },
@@ -149,13 +149,20 @@ crossCheck(
             distribute: [{ from: 'a', to: { b: 100 } }],
             failoverPriority: ['x'],
           },
-          warmup: { duration: '10s', minimumPercent: 10, aggression: 1 },
         },
-        tunnel: { protocol: 'CONNECT', targetHost: 'a.b', targetPort: 443 },
         proxyProtocol: { version: 'V2' },
         retryBudget: { percent: 20, minRetryConcurrency: 3 },
       },
-      subsets: [{ name: 'v1', labels: { version: 'v1' }, trafficPolicy: { tls } }],
+      subsets: [
+        { name: 'v1', labels: { version: 'v1' }, trafficPolicy: { tls } },
+        {
+          name: 'v2',
+          trafficPolicy: {
+            loadBalancer: { simple: 'LEAST_REQUEST', warmup: { duration: '10s', minimumPercent: 10, aggression: 1 } },
+            tunnel: { protocol: 'CONNECT', targetHost: 'a.b', targetPort: 443 },
+          },
+        },
+      ],
     },
   ],
   [

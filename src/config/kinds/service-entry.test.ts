@@ -54,8 +54,35 @@ describe("ServiceEntry: Istio's rules", () => {
     ],
     [
       'selector and endpoints',
-      { ...base, endpoints: [endpoint], workloadSelector: {} },
+      { ...base, endpoints: [endpoint], workloadSelector: { labels: { app: 'x' } } },
       ['SP7000 spec.workloadSelector'],
+    ],
+    ['selector of everything', { ...base, workloadSelector: {} }, ['SP7024 spec.workloadSelector']],
+    [
+      'selector with a wildcard',
+      { ...base, workloadSelector: { labels: { app: '*' } } },
+      ['SP7000 spec.workloadSelector.labels.app'],
+    ],
+    [
+      'selector of requested names',
+      { ...base, hosts: ['*.a.b'], resolution: 'DYNAMIC_DNS', workloadSelector: { labels: { app: 'x' } } },
+      ['SP7000 spec.workloadSelector'],
+    ],
+    ['port without a proper name', { ...base, ports: [{ ...http, name: 'My Port' }] }, ['SP7000 spec.ports.0.name']],
+    [
+      'label that is none',
+      { ...base, endpoints: [{ ...endpoint, labels: { app: 'a b' } }] },
+      ['SP7000 spec.endpoints.0.labels.app'],
+    ],
+    [
+      'socket for two ports',
+      {
+        ...base,
+        resolution: 'STATIC',
+        ports: [http, { number: 81, name: 'b', protocol: 'HTTP' }],
+        endpoints: [{ address: 'unix:///s' }],
+      },
+      ['SP7000 spec.endpoints.0.address'],
     ],
     ['exportTo nobody and somebody', { ...base, exportTo: ['~', 'a'] }, ['SP7000 spec.exportTo']],
     ['CIDR with DNS', { ...base, addresses: ['192.0.2.0/24'] }, ['SP7000 spec.addresses.0']],

@@ -1,18 +1,19 @@
 /** networking.istio.io ServiceEntry: schema and Istio's validation rules (behaviour §2.1, §2.2). */
 import { isIP } from 'node:net'
 import { z } from 'zod'
-import { canonicalHost, hostProblem, isWildcard } from '../hostname.ts'
+import { canonicalHost, hostProblem, isLabel, isWildcard } from '../hostname.ts'
 import type { KindModule, Report, Resource } from '../resource.ts'
 import { enumeration, int, nonEmpty, port, stringMap, text } from '../schema.ts'
 import { parseServiceProtocol, SERVICE_PROTOCOLS } from '../service-protocol.ts'
 import { exportProblem } from '../visibility.ts'
-import { checkEndpoint, endpointSchema } from './workload-entry.ts'
+import { checkEndpoint, endpointSchema, isUnixAddress } from './workload-entry.ts'
 
 /** Names in protobuf order. */
 const RESOLUTIONS = ['NONE', 'STATIC', 'DNS', 'DNS_ROUND_ROBIN', 'DYNAMIC_DNS'] as const
 
 const schema = z.object({
   hosts: z.array(nonEmpty).min(1).max(256),
+  /** Virtual addresses by which sidecars know the service. A gateway is told the name: checked, and without effect. */
   addresses: z.array(nonEmpty).max(256).optional(),
   ports: z
     .array(
@@ -44,13 +45,7 @@ export const serviceEntry: KindModule<ServiceEntrySpec> = {
   schema,
   specOptional: false,
   unsupported: [
-    {
-      path: 'spec.workloadSelector',
-      severity: 'warning',
-      why: 'this gateway cannot look up pods or WorkloadEntries; the service has no endpoints until they are listed',
-    },
     { path: 'spec.endpoints[].network', severity: 'warning', why: 'endpoints are always dialled directly' },
-    { path: 'spec.endpoints[].locality', severity: 'warning', why: 'load balancing does not look at localities' },
   ],
   check,
 }
@@ -68,8 +63,7 @@ function check(resource: Resource<ServiceEntrySpec>, report: Report): void {
   })
   const exported = exportProblem(spec.exportTo ?? [])
   if (exported !== null) report('SP7000', at('exportTo'), `exportTo: ${exported}`)
-  if (spec.workloadSelector !== undefined && (spec.endpoints ?? []).length > 0)
-    report('SP7000', at('workloadSelector'), 'workloadSelector and endpoints exclude each other')
+  checkSelector(spec, at, report)
   checkPorts(spec, at, report)
   checkAddresses(spec, at, report)
   checkResolution(resource, report)
@@ -77,12 +71,33 @@ function check(resource: Resource<ServiceEntrySpec>, report: Report): void {
 
 type At = (...path: (string | number)[]) => ReturnType<Resource['at']>
 
+function checkSelector(spec: ServiceEntrySpec, at: At, report: Report): void {
+  if (spec.workloadSelector === undefined) return
+  if ((spec.endpoints ?? []).length > 0)
+    report('SP7000', at('workloadSelector'), 'workloadSelector and endpoints exclude each other')
+  if (spec.resolution === 'DYNAMIC_DNS')
+    report('SP7000', at('workloadSelector'), 'resolution DYNAMIC_DNS takes no workloadSelector')
+  const labels = Object.entries(spec.workloadSelector.labels ?? {})
+  if (labels.length === 0)
+    report(
+      'SP7024',
+      at('workloadSelector'),
+      'workloadSelector without labels selects every WorkloadEntry of the namespace',
+    )
+  for (const [key, value] of labels)
+    if (key === '' || `${key}${value}`.includes('*'))
+      report('SP7000', at('workloadSelector', 'labels', key), 'labels are compared exactly: no empty keys, no "*"')
+}
+
 function checkPorts(spec: ServiceEntrySpec, at: At, report: Report): void {
   const names = new Set<string>()
   const numbers = new Set<number>()
   for (const [i, entry] of (spec.ports ?? []).entries()) {
     if (names.has(entry.name)) report('SP7000', at('ports', i, 'name'), `two ports are called "${entry.name}"`)
     if (numbers.has(entry.number)) report('SP7000', at('ports', i, 'number'), `port ${entry.number} is listed twice`)
+    // Istio's labels may have capitals.
+    if (!isLabel(entry.name.toLowerCase()))
+      report('SP7000', at('ports', i, 'name'), `"${entry.name}" is not a name (a DNS label)`)
     names.add(entry.name)
     numbers.add(entry.number)
     if ((entry.protocol ?? '') !== '' && parseServiceProtocol(entry.protocol ?? '') === null)
@@ -94,10 +109,13 @@ function checkPorts(spec: ServiceEntrySpec, at: At, report: Report): void {
         fix: 'bytes without a name cannot tell its hosts apart: write one ServiceEntry per host',
       })
   }
-  for (const [i, endpoint] of (spec.endpoints ?? []).entries())
+  for (const [i, endpoint] of (spec.endpoints ?? []).entries()) {
     for (const name of Object.keys(endpoint.ports ?? {}))
       if (!names.has(name))
         report('SP7000', at('endpoints', i, 'ports', name), `the ServiceEntry has no port called "${name}"`)
+    if (isUnixAddress(endpoint.address ?? '') && names.size !== 1)
+      report('SP7000', at('endpoints', i, 'address'), 'a Unix socket needs a ServiceEntry with exactly one port')
+  }
 }
 
 /** A named protocol of opaque bytes; none named means "detect", which Istio does not count here. */

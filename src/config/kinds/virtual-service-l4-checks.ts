@@ -1,10 +1,10 @@
 /** What is wrong with `tls` and `tcp` rules by themselves (behaviour §4.7; Istio validateTLSRoute, validateTCPRoute). */
 import type { SourceRef } from '../../core/attributes.ts'
+import { parseCidr } from '../../core/cidr.ts'
 import { canonicalHostPattern, hostCovers } from '../../core/host-pattern.ts'
 import type { Report, Resource } from '../resource.ts'
-import type { L4Route, VirtualServiceSpec } from './virtual-service-schema.ts'
-
-type At = (...path: readonly (string | number)[]) => SourceRef
+import { type At, checkGateways, checkNamespace } from './virtual-service-match-checks.ts'
+import type { L4Match, L4Route, VirtualServiceSpec } from './virtual-service-schema.ts'
 
 export function checkL4Rules({ spec, at }: Resource<VirtualServiceSpec>, report: Report): void {
   const hosts = (spec.hosts ?? []).map(canonicalHostPattern).filter((host) => host !== null)
@@ -14,8 +14,11 @@ export function checkL4Rules({ spec, at }: Resource<VirtualServiceSpec>, report:
       report('SP4000', below('match'), 'a tls rule needs a match: TLS is told apart by its SNI', {
         fix: 'match: [{ sniHosts: [name] }]',
       })
-    for (const [matchIndex, { sniHosts }] of match.entries())
-      for (const [i, sni] of sniHosts.entries()) checkSni(sni, hosts, below('match', matchIndex, 'sniHosts', i), report)
+    for (const [matchIndex, each] of match.entries()) {
+      checkPlaces(each, (...path) => below('match', matchIndex, ...path), report)
+      for (const [i, sni] of each.sniHosts.entries())
+        checkSni(sni, hosts, below('match', matchIndex, 'sniHosts', i), report)
+    }
     checkRoute(route, 'tls', below, report)
   }
   let all: number | null = null
@@ -24,8 +27,22 @@ export function checkL4Rules({ spec, at }: Resource<VirtualServiceSpec>, report:
     if (all !== null)
       report('SP4022', below(), `rule ${index} is never reached: tcp rule ${all} matches every connection`)
     else if (match.length === 0) all = index
+    for (const [matchIndex, each] of match.entries())
+      checkPlaces(each, (...path) => below('match', matchIndex, ...path), report)
     checkRoute(route, 'tcp', below, report)
   }
+}
+
+/** Istio validateL4MatchAttributes. Most of it has no effect at a gateway, and is checked all the same. */
+function checkPlaces(match: L4Match, at: At, report: Report): void {
+  const { sourceSubnet = '', destinationSubnets = [], sourceNamespace, gateways } = match
+  if (sourceSubnet !== '' && parseCidr(sourceSubnet) === null)
+    report('SP4000', at('sourceSubnet'), `${JSON.stringify(sourceSubnet)} is no address block`)
+  for (const [index, subnet] of destinationSubnets.entries())
+    if (parseCidr(subnet) === null)
+      report('SP4000', at('destinationSubnets', index), `${JSON.stringify(subnet)} is no address block`)
+  checkNamespace(sourceNamespace, at, report)
+  checkGateways(gateways, (index) => at('gateways', index), report)
 }
 
 function checkSni(text: string, hosts: readonly string[], at: SourceRef, report: Report): void {
@@ -44,10 +61,10 @@ function checkRoute(route: readonly L4Route[] | undefined, kind: 'tls' | 'tcp', 
     report('SP4000', at('route'), 'the weights add up to 0')
   for (const [index, { destination }] of routes.entries()) {
     const { host } = destination
-    if (!host.includes('*')) continue
     const where = at('route', index, 'destination', 'host')
     // A wildcard resolves the SNI. Everything there is would be no restriction at all.
-    if (kind === 'tcp') report('SP4000', where, 'the bytes of a tcp rule name no host: its destination is one host')
+    if (kind === 'tcp' && host.includes('*'))
+      report('SP4000', where, 'the bytes of a tcp rule name no host: its destination is one host')
     else if (host === '*' || canonicalHostPattern(host) === null)
       report('SP4000', where, `${JSON.stringify(host)} is no destination: name one host or a *.suffix`)
   }

@@ -4,6 +4,9 @@ import { bool, duration, enumeration, float, int, nonEmpty, port, stringMap, str
 
 const MAX_INT = 2_147_483_647
 
+/** Stands before a `uri` of a redirect that takes the place of the matched prefix alone. */
+export const PREFIX = '%PREFIX()%'
+
 /** A header or query parameter; `{}` and null (protobuf's empty message) mean presence. */
 const namedMatches = z.record(z.string(), stringMatch.nullable())
 
@@ -151,6 +154,7 @@ export type L4Route = z.infer<typeof l4Route>
 export type VirtualServiceSpec = z.infer<typeof virtualServiceSchema>
 export type HttpRule = NonNullable<VirtualServiceSpec['http']>[number]
 export type HttpMatch = NonNullable<HttpRule['match']>[number]
+export type RouteDestination = z.infer<typeof destination>
 export type HeadersSpec = NonNullable<HttpRule['headers']>
 export type HeaderOperations = NonNullable<HeadersSpec['request']>
 export type StringMatchSpec = z.infer<typeof stringMatch>

@@ -48,11 +48,53 @@ test('a rule behind a match-all is unreachable', () => {
   assert.deepEqual(findingsOf({ match: [{ headers: { a: {} } }] }, {}), [])
 })
 
+test('matches that earlier rules have', () => {
+  const a = { uri: { prefix: '/a' }, headers: { x: { exact: '1' }, y: {} } }
+  const same = { name: 'other name', headers: { y: {}, x: { exact: '1' } }, uri: { prefix: '/a' } }
+  const b = { uri: { prefix: '/b' } }
+  assert.deepEqual(findingsOf({ match: [a] }, { match: [same, b] }), ['SP4047 spec.http.1.match.0'])
+  assert.deepEqual(findingsOf({ match: [a, b] }, { match: [b, same] }), ['SP4022 spec.http.1'])
+  assert.deepEqual(findingsOf({ match: [a] }, { match: [b] }), [])
+})
+
+test('gateways and namespaces are names', () => {
+  const gateways = (...list: string[]) =>
+    checkFindings(virtualService, { hosts: ['a.com'], gateways: list, http: [{ route }] })
+  assert.deepEqual(gateways('mesh', 'gw', './gw', 'ns/gw', 'gw.ns.svc.cluster.local'), [])
+  for (const name of ['a/b/c', 'Gw', '*', '/gw', 'ns/', '../gw'])
+    assert.deepEqual(gateways(name), ['SP4000 spec.gateways.0'], name)
+  assert.deepEqual(ruleFindings({ match: [{ gateways: ['a b'] }] }), ['SP4000 match.0.gateways.0'])
+  assert.deepEqual(ruleFindings({ match: [{ sourceNamespace: 'A b' }] }), ['SP4000 match.0.sourceNamespace'])
+})
+
+test('a delegate has no gateways, no tls, no tcp, no delegates of its own, no expressions', () => {
+  const spec = (fields: Record<string, unknown>) => checkFindings(virtualService, { http: [{ route }], ...fields })
+  assert.deepEqual(spec({}), [])
+  assert.deepEqual(spec({ gateways: ['gw'] }), ['SP4000 spec.gateways'])
+  assert.deepEqual(spec({ tcp: [{ route }] }), ['SP4000 spec.tcp'])
+  assert.deepEqual(spec({ tls: [{ match: [{ sniHosts: ['a.com'] }], route }] }), ['SP4000 spec.tls'])
+  assert.deepEqual(spec({ http: [{ delegate: { name: 'x' } }] }), ['SP4000 spec.http.0.delegate'])
+  for (const field of ['uri', 'scheme', 'method', 'authority'])
+    assert.deepEqual(spec({ http: [{ route, match: [{ [field]: { regex: '(' } }] }] }), [
+      `SP4023 spec.http.0.match.0.${field}`,
+    ])
+  const match = [
+    { headers: { x: { regex: 'a' } }, withoutHeaders: { y: { regex: 'a' } }, queryParams: { z: { regex: 'a' } } },
+  ]
+  assert.deepEqual(ruleFindings({ route: undefined, delegate: { name: 'x' }, match }), [
+    'SP4023 match.0.headers.x',
+    'SP4023 match.0.queryParams.z',
+    'SP4023 match.0.withoutHeaders.y',
+  ])
+  assert.deepEqual(ruleFindings({ delegate: { name: 'x' } }), ['SP4027 spec.http.0'])
+})
+
 test('hosts: patterns, no repetition, overlap told', () => {
   const hosts = (...list: string[]) => checkFindings(virtualService, { hosts: list, http: [{ route }] })
   assert.deepEqual(hosts('a.com', '*.b.com', 'short'), [])
   assert.deepEqual(hosts('a.com', 'A.com.'), ['SP4000 spec.hosts.1'])
   assert.deepEqual(hosts('*.com', 'a.com'), ['SP4029 spec.hosts.1'])
+  assert.deepEqual(hosts('*'), ['SP4000 spec.hosts'])
   assert.deepEqual(hosts('a.com:80'), ['SP4004 spec.hosts.0'])
   assert.deepEqual(checkFindings(virtualService, { hosts: ['a.com'] }), ['SP4000 spec'])
 })
@@ -60,7 +102,9 @@ test('hosts: patterns, no repetition, overlap told', () => {
 test('string matches: exactly one kind, RE2 only, no empty prefix', () => {
   const match = (fields: Record<string, unknown>) =>
     ruleFindings({ match: [fields] }).map((each) => each.replace('match.0.', ''))
-  assert.deepEqual(match({ uri: { exact: '/a' }, headers: { a: {}, b: null, c: { regex: '*' } } }), [])
+  assert.deepEqual(match({ uri: { exact: '/a' }, headers: { a: {}, c: { regex: '*' } } }), [])
+  assert.deepEqual(match({ headers: { a: null } }), ['SP4000 headers.a'])
+  assert.deepEqual(match({ queryParams: { a: null } }), ['SP4000 queryParams.a'])
   assert.deepEqual(match({ uri: {} }), ['SP4000 uri'])
   assert.deepEqual(match({ uri: { exact: '/', prefix: '/' } }), ['SP4000 uri'])
   assert.deepEqual(match({ uri: { prefix: '' } }), ['SP4000 uri'])
@@ -83,39 +127,13 @@ test('destinations and weights', () => {
   assert.throws(() => virtualService.schema.parse({ http: [{ route: [{ destination, weight: -1 }] }] }))
 })
 
-test('rewrites and redirects are paths and authorities, nothing else', () => {
-  const rewrite = (fields: Record<string, unknown>) => ruleFindings({ rewrite: fields })
-  assert.deepEqual(rewrite({ uri: '/x', authority: 'b.com:80' }), [])
-  for (const uri of ['x', '/a?b', '/a#b', '/a b', '/../x', '/%2E%2e', '/ä', '/a\r\nb'])
-    assert.deepEqual(rewrite({ uri }), ['SP4000 rewrite.uri'], uri)
-  for (const authority of ['b.com:0', 'b com', 'u@b.com'])
-    assert.deepEqual(rewrite({ authority }), ['SP4000 rewrite.authority'])
-  const redirect = (fields: Record<string, unknown>) => ruleFindings({ route: undefined, redirect: fields })
-  assert.deepEqual(redirect({ uri: '/x?y', scheme: 'https', redirectCode: 308 }), [])
-  assert.deepEqual(redirect({ uri: '%PREFIX()%/x' }), ['SP4000 redirect.uri'])
-  assert.deepEqual(redirect({ uri: '//a\r\n' }), ['SP4000 redirect.uri'])
-  assert.deepEqual(redirect({ scheme: 'ftp' }), ['SP4000 redirect.scheme'])
-  assert.deepEqual(redirect({ uri: '/x', redirectCode: 200 }), ['SP4000 redirect.redirectCode'])
-  assert.deepEqual(redirect({ port: 1, derivePort: 'FROM_REQUEST_PORT' }), ['SP4000 redirect.derivePort'])
-  assert.deepEqual(redirect({}), ['SP4000 redirect'])
-})
-
-test('direct responses: one body, base64, at most 1 MB', () => {
-  const direct = (body: Record<string, unknown>) =>
-    ruleFindings({ route: undefined, directResponse: { status: 200, body } })
-  assert.deepEqual(direct({ string: 'x' }), [])
-  assert.deepEqual(direct({ string: 'x', bytes: 'eA==' }), ['SP4000 directResponse.body'])
-  assert.deepEqual(direct({ bytes: '!' }), ['SP4000 directResponse.body.bytes'])
-  assert.deepEqual(direct({ string: 'x'.repeat(1_100_000) }), ['SP4000 directResponse.body'])
-})
-
 test('header edits are checked on rules and destinations', () => {
   assert.deepEqual(ruleFindings({ headers: { request: { set: { Connection: 'close' } } } }), [
     'SP4024 headers.request.set.Connection',
   ])
   assert.deepEqual(
     ruleFindings({ route: [{ destination: { host: 'a' }, headers: { response: { add: { a: '%X%' } } } }] }),
-    ['SP4025 route.0.headers.response.add.a'],
+    ['SP4044 route.0.headers.response.add.a'],
   )
 })
 
@@ -151,4 +169,32 @@ test('tcp rules: a destination, and none behind one that matches everything', ()
   assert.deepEqual(tcp({ route }, { match: [{ port: 443 }], route }), ['SP4022 spec.tcp.1'])
   assert.deepEqual(tcp({}), ['SP4027 spec.tcp.0'])
   assert.deepEqual(tcp({ route: [{ destination: { host: '*.com' } }] }), ['SP4000 spec.tcp.0.route.0.destination.host'])
+})
+
+test('tls and tcp matches: gateways, namespaces and address blocks are what they say', () => {
+  const bad = { gateways: ['a b'], sourceNamespace: 'A', destinationSubnets: ['10.0.0.0/33'] }
+  const good = { gateways: ['ns/gw'], sourceNamespace: 'a', destinationSubnets: ['10.0.0.0/8'], sourceSubnet: '::/0' }
+  const spec = (match: object, subnet: object) =>
+    checkFindings(virtualService, {
+      hosts: ['a.com'],
+      tls: [{ match: [{ sniHosts: ['a.com'], ...match }], route }],
+      tcp: [{ match: [{ ...match, ...subnet }], route }],
+    })
+  assert.deepEqual(spec(good, {}), [])
+  const fields = ['destinationSubnets.0', 'gateways.0', 'sourceNamespace']
+  assert.deepEqual(spec(bad, { sourceSubnet: 'x' }), [
+    ...[...fields, 'sourceSubnet'].map((field) => `SP4000 spec.tcp.0.match.0.${field}`),
+    ...fields.map((field) => `SP4000 spec.tls.0.match.0.${field}`),
+  ])
+})
+
+test('destinations are names', () => {
+  for (const host of ['a b', 'http://a.com', 'a.com:80', 'a/b'])
+    for (const rules of [
+      { http: [{ route: [{ destination: { host } }] }] },
+      { tcp: [{ route: [{ destination: { host } }] }] },
+    ])
+      assert.equal(checkFindings(virtualService, { hosts: ['a.com'], ...rules }).length, 1, host)
+  for (const host of ['a', 'a.com', 'A.com.', '10.0.0.1'])
+    assert.deepEqual(ruleFindings({ route: [{ destination: { host } }] }), [], host)
 })

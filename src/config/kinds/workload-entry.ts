@@ -7,6 +7,7 @@ import { z } from 'zod'
 import { hostProblem } from '../hostname.ts'
 import type { KindModule, Report, Resource } from '../resource.ts'
 import { int, port, stringMap, text } from '../schema.ts'
+import { labelsProblem } from './labels-check.ts'
 
 export const endpointSchema = z.object({
   address: text.optional(),
@@ -38,6 +39,8 @@ export function checkEndpoint(
 ): void {
   const address = endpoint.address ?? ''
   const at = resource.at(...path, 'address')
+  const label = labelsProblem(endpoint.labels ?? {})
+  if (label !== null) report('SP7000', resource.at(...path, 'labels', label.key), label.message)
   if (address === '') {
     if ((endpoint.network ?? '') === '') report('SP7000', at, 'an endpoint needs an address')
     return
@@ -64,13 +67,7 @@ export const workloadEntry: KindModule<WorkloadEntrySpec> = {
   unknownKeys: 'warning',
   schema: endpointSchema,
   specOptional: false,
-  unsupported: [
-    {
-      path: 'spec.address',
-      severity: 'warning',
-      why: 'a WorkloadEntry is used only by ServiceEntry.workloadSelector, which is not supported; list it as an endpoint',
-    },
-  ],
+  unsupported: [{ path: 'spec.network', severity: 'warning', why: 'endpoints are always dialled directly' }],
   check(resource, report) {
     checkEndpoint(resource.spec, { hosts: true, unix: true }, resource, ['spec'], report)
   },

@@ -6,10 +6,10 @@
 import { hostname } from 'node:os'
 import { type CertificateFacts, type HeaderList, headerValue } from '../../core/attributes.ts'
 import { FLAGS, formatFlags } from '../../core/flags.ts'
+import { compileTimeFormat, isoTime, TimeFormatError } from '../../core/time-format.ts'
 import type { ExchangeRecord } from '../record.ts'
 import { AccessLogFormatError } from './error.ts'
 import { grpcStatusReader } from './grpc-status.ts'
-import { compileTimeFormat, isoTime } from './time-format.ts'
 
 /** What an operator yields. Strings may hold anything a caller sent: the writer escapes them. */
 export type LogValue = string | number | null
@@ -56,8 +56,19 @@ const longFlags = (r: ExchangeRecord) =>
         .map((flag) => FLAGS[flag])
         .join(',')
 
+/** Throws AccessLogFormatError. */
+function timePrinter(argument: string): (ms: number) => string {
+  if (argument === '') return isoTime()
+  try {
+    return compileTimeFormat(argument)
+  } catch (error) {
+    if (error instanceof TimeFormatError) throw new AccessLogFormatError(error.message)
+    throw error
+  }
+}
+
 function timeReader(argument: string, at: (record: ExchangeRecord) => number): Reader {
-  const print = argument === '' ? isoTime() : compileTimeFormat(argument)
+  const print = timePrinter(argument)
   return (record) => print(at(record))
 }
 
@@ -194,7 +205,10 @@ export const OPERATORS = {
   UPSTREAM_CLUSTER_RAW: plain('Name of the cluster.', (r) => r.upstreamCluster),
   UPSTREAM_PROTOCOL: plain('Protocol spoken to the upstream.', (r) => r.upstreamProtocol),
   UPSTREAM_TRANSPORT_FAILURE_REASON: plain('Why connecting or TLS failed.', (r) => r.upstreamTransportFailure),
-  UPSTREAM_REQUEST_ATTEMPT_COUNT: plain('Times the request was sent; 0: never.', (r) => r.upstreamAttempts),
+  UPSTREAM_REQUEST_ATTEMPT_COUNT: plain(
+    'Times the request was tried; 0: there was no address to try.',
+    (r) => r.upstreamAttempts,
+  ),
   UPSTREAM_WIRE_BYTES_SENT: noData('Bytes to the upstream, headers included.'),
   UPSTREAM_WIRE_BYTES_RECEIVED: noData('Bytes from the upstream, headers included.'),
   UPSTREAM_HEADER_BYTES_SENT: noData('Header bytes to the upstream.'),
@@ -289,7 +303,7 @@ function certificateTime(field: 'notBefore' | 'notAfter'): OperatorRow {
     help: `${field} of the caller's certificate. Argument: a strftime format.`,
     argument: 'optional',
     build: (argument) => {
-      const print = argument === '' ? isoTime() : compileTimeFormat(argument)
+      const print = timePrinter(argument)
       return (record) => {
         const facts = certificate(record)
         // A certificate may carry a date no calendar has; a log line must not fail over it.

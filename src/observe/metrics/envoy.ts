@@ -32,10 +32,23 @@ const CLUSTER_STATS = {
   upstream_rq_active: gauge('upstream_rq_active', 'Requests in flight to the upstream.'),
   upstream_rq_completed: counter('upstream_rq_completed', 'Requests answered by the upstream.'),
   upstream_rq_timeout: counter('upstream_rq_timeout', 'Requests that timed out.'),
+  upstream_rq_per_try_timeout: counter('upstream_rq_per_try_timeout', 'Tries that took longer than perTryTimeout.'),
   upstream_rq_retry: counter('upstream_rq_retry', 'Requests sent again.'),
   upstream_rq_retry_success: counter('upstream_rq_retry_success', 'Requests that succeeded when sent again.'),
+  upstream_rq_retry_overflow: counter('upstream_rq_retry_overflow', 'Retries that maxRetries or retryBudget forbade.'),
+  upstream_rq_retry_limit_exceeded: counter('upstream_rq_retry_limit_exceeded', 'Requests that ran out of retries.'),
+  upstream_rq_retry_backoff_exponential: counter(
+    'upstream_rq_retry_backoff_exponential',
+    'Retries that waited for an exponential back-off.',
+  ),
+  retry_or_shadow_abandoned: counter(
+    'retry_or_shadow_abandoned',
+    'Requests whose body was too large to be kept for a retry.',
+  ),
   upstream_rq_rx_reset: counter('upstream_rq_rx_reset', 'Requests reset by the upstream.'),
   upstream_rq_cancelled: counter('upstream_rq_cancelled', 'Requests given up before a connection was there.'),
+  upstream_rq_pending_total: counter('upstream_rq_pending_total', 'Requests that had to wait for a connection.'),
+  upstream_rq_pending_active: gauge('upstream_rq_pending_active', 'Requests waiting for a connection.'),
   upstream_rq_pending_failure_eject: counter(
     'upstream_rq_pending_failure_eject',
     'Requests that failed because no connection could be made.',
@@ -46,6 +59,25 @@ const CLUSTER_STATS = {
   ssl_fail_verify_san: counter('ssl.fail_verify_san', 'Upstream certificates for another name.'),
   membership_total: gauge('membership_total', 'Endpoints known.'),
   membership_healthy: gauge('membership_healthy', 'Endpoints in use.'),
+  membership_excluded: gauge('membership_excluded', 'Endpoints that the address guard refuses.'),
+  outlier_ejections_active: gauge('outlier_detection.ejections_active', 'Endpoints ejected at present.'),
+  outlier_ejections_enforced_total: counter('outlier_detection.ejections_enforced_total', 'Ejections.'),
+  outlier_ejections_enforced_consecutive_5xx: counter(
+    'outlier_detection.ejections_enforced_consecutive_5xx',
+    'Ejections for consecutive 5xx answers.',
+  ),
+  outlier_ejections_enforced_consecutive_gateway_failure: counter(
+    'outlier_detection.ejections_enforced_consecutive_gateway_failure',
+    'Ejections for consecutive answers 502, 503 or 504.',
+  ),
+  outlier_ejections_enforced_consecutive_local_origin_failure: counter(
+    'outlier_detection.ejections_enforced_consecutive_local_origin_failure',
+    'Ejections for consecutive failures to connect, time-outs and resets.',
+  ),
+  outlier_ejections_overflow: counter(
+    'outlier_detection.ejections_overflow',
+    'Ejections that maxEjectionPercent forbade.',
+  ),
 } as const satisfies Record<Exclude<Slot<ClusterStats>, 'address_denied'>, StatRow>
 
 const LISTENER_STATS = {

@@ -26,6 +26,9 @@ export const STATE_METRICS = {
   sallyport_access_log_dropped_total: counter(
     'Access log lines dropped because the reader of the log was too slow or gone.',
   ),
+  sallyport_upstream_insecure_clusters: gauge(
+    'Upstream clusters whose server certificates are not verified (insecureSkipVerify).',
+  ),
   sallyport_open_connections: gauge('Connections from callers now open.'),
   sallyport_open_tunnels: gauge('Tunnels now open.'),
   sallyport_address_denied_total: counter('Resolved addresses that the address guard refused.', ['cluster_name']),
@@ -69,6 +72,8 @@ export type StateSources = {
   readonly openConnections: () => number
   readonly openTunnels: () => number
   readonly config: () => ConfigState
+  /** Absent: none. */
+  readonly insecureClusters?: () => number
   /** Absent: no sallyport_dns_* families. */
   readonly dns?: () => DnsCounts
   readonly buildVersion: string
@@ -97,6 +102,7 @@ export function registerState(registry: Registry, sources: StateSources): void {
     })),
   )
   one('sallyport_access_log_dropped_total', sources.accessLogDropped)
+  one('sallyport_upstream_insecure_clusters', sources.insecureClusters ?? (() => 0))
   one('sallyport_open_connections', sources.openConnections)
   one('sallyport_open_tunnels', sources.openTunnels)
   family('sallyport_address_denied_total', () => {

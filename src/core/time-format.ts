@@ -1,8 +1,13 @@
 /**
- * `%START_TIME(…)%`: a strftime-like format compiled once (Envoy docs, access_log/usage.rst; absl::FormatTime).
- * Always UTC, as in Envoy. Conversions we do not know are an error, never printed as they are.
+ * `%START_TIME(…)%`: a strftime-like format compiled once (Envoy docs, access_log/usage.rst; absl::FormatTime). In core
+ * because access logs and header edits share it. Always UTC, as in Envoy. Conversions we do not know are an error, never
+ * printed as they are.
  */
-import { AccessLogFormatError } from './error.ts'
+
+/** A format that cannot be compiled; the message says why. */
+export class TimeFormatError extends Error {
+  override readonly name = 'TimeFormatError'
+}
 
 type Part = string | ((at: Date, ms: number) => string)
 
@@ -73,7 +78,7 @@ for (let digits = 1; digits <= 9; digits += 1) {
   })
 }
 
-/** Compiles a format. The returned function takes wall clock milliseconds since the epoch. Throws AccessLogFormatError. */
+/** Compiles a format. The returned function takes wall clock milliseconds since the epoch. Throws TimeFormatError. */
 export function compileTimeFormat(format: string): (ms: number) => string {
   const parts: Part[] = []
   for (let i = 0; i < format.length; ) {
@@ -89,7 +94,7 @@ export function compileTimeFormat(format: string): (ms: number) => string {
       .find((k) => Object.hasOwn(CONVERSIONS, k))
     const conversion = key === undefined ? undefined : CONVERSIONS[key]
     if (key === undefined || conversion === undefined) {
-      throw new AccessLogFormatError(`time format "${format}": unknown conversion "${format.slice(i, i + 2)}"`)
+      throw new TimeFormatError(`time format "${format}": unknown conversion "${format.slice(i, i + 2)}"`)
     }
     parts.push(conversion)
     i += 1 + key.length

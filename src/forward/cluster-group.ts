@@ -1,0 +1,94 @@
+/**
+ * A cluster and its variants (tunnels that leave out our TLS) as operators see them: one name, one set of counters, each
+ * address once.
+ */
+import type { ClusterModel } from '../model/cluster.ts'
+import type { UpstreamCluster } from './cluster.ts'
+import type { UpstreamEndpoint } from './endpoints.ts'
+
+/** What `/clusters` shows. `denied`: why the address guard keeps this address from being dialled. */
+export type ClusterDescription = {
+  readonly name: string
+  readonly host: string
+  readonly discovery: ClusterModel['discovery']
+  /** null: plain text. */
+  readonly tls: string | null
+  readonly endpoints: readonly {
+    readonly address: string
+    readonly port: number
+    readonly weight: number
+    readonly cxActive: number
+    readonly rqActive: number
+    readonly denied: string | null
+    /** Outlier detection leaves it alone at present. */
+    readonly ejected: boolean
+    readonly priority: number
+  }[]
+}
+
+/** The cluster itself first, then its variants; never empty. */
+export type ClusterGroup = readonly [UpstreamCluster, ...UpstreamCluster[]]
+
+/** Clusters that share their `statName`, in the order given. */
+export function groupClusters(clusters: readonly UpstreamCluster[]): readonly ClusterGroup[] {
+  const groups = new Map<string, [UpstreamCluster, ...UpstreamCluster[]]>()
+  for (const cluster of clusters) {
+    const { name, statName } = cluster.model
+    const group = groups.get(statName)
+    if (group === undefined) groups.set(statName, [cluster])
+    else if (name === statName) group.unshift(cluster)
+    else group.push(cluster)
+  }
+  return [...groups.values()]
+}
+
+/** Brings the membership gauges up to date. */
+export function measureGroup(group: ClusterGroup): void {
+  const { stats } = group[0]
+  stats.membership_total = 0
+  stats.membership_healthy = 0
+  stats.membership_excluded = 0
+  stats.outlier_ejections_active = 0
+  for (const [{ denied, ejected }] of byAddress(group)) {
+    stats.membership_total++
+    if (denied !== null) stats.membership_excluded++
+    else if (ejected) stats.outlier_ejections_active++
+    else stats.membership_healthy++
+  }
+}
+
+export function describeGroup(group: ClusterGroup): ClusterDescription {
+  const { statName, host, discovery, tls } = group[0].model
+  const endpoints = byAddress(group).map((same) => ({
+    address: same[0].address,
+    port: same[0].port,
+    weight: same[0].configuredWeight,
+    cxActive: same.reduce((sum, { openConnections }) => sum + openConnections, 0),
+    rqActive: same.reduce((sum, { active }) => sum + active, 0),
+    denied: same[0].denied,
+    ejected: same[0].ejected,
+    priority: same[0].priority,
+  }))
+  return {
+    name: statName,
+    host,
+    discovery,
+    tls: tls === null ? null : tls.insecureSkipVerify ? `${tls.mode} (not verified)` : tls.mode,
+    endpoints,
+  }
+}
+
+type SameAddress = [UpstreamEndpoint, ...UpstreamEndpoint[]]
+
+/** Several clusters reach one address through endpoints of their own; inside one cluster each stands for itself. */
+function byAddress(group: ClusterGroup): readonly SameAddress[] {
+  const [main, ...variants] = group
+  const found: SameAddress[] = [...main.endpoints()].map((endpoint) => [endpoint])
+  for (const variant of variants)
+    for (const endpoint of variant.endpoints()) {
+      const same = found.find(([{ text }, ...others]) => text === endpoint.text && !others.some((o) => o === endpoint))
+      if (same === undefined) found.push([endpoint])
+      else same.push(endpoint)
+    }
+  return found
+}

@@ -1,0 +1,183 @@
+/**
+ * One judged request on its way out and its answer on the way back: retries, the route's timeout, streaming, trailers,
+ * and what the record learns of all that. The exchange decides; this carries.
+ */
+import { pipeline } from 'node:stream'
+import { type HeaderList, headerValue } from '../core/attributes.ts'
+import type { Flag } from '../core/flags.ts'
+import { returnedHeaders } from '../core/headers.ts'
+import type { Refusal, RefusalKind } from '../core/refusal.ts'
+import type { UpstreamCluster } from '../forward/cluster.ts'
+import type { ForwardHandle, OutgoingRequest, UpstreamFailure, UpstreamResponse } from '../forward/forwarder.ts'
+import { sendWithRetries } from '../forward/retry.ts'
+import type { RetryModel } from '../model/route.ts'
+import type { ExchangeRecord } from '../observe/record.ts'
+import { type Dressing, dressedFields, type FactsFor } from '../runtime/outgoing.ts'
+import type { Downstream } from './downstream.ts'
+import type { Environment, HttpConnection } from './environment.ts'
+import type { Mirror } from './mirror.ts'
+import { SERVER } from './reply.ts'
+import { MAX_TIMER_MS } from './timer.ts'
+
+/** What an exchange lends to what carries its request. */
+export type Carried = {
+  readonly environment: Environment
+  readonly http: HttpConnection
+  readonly downstream: Downstream
+  readonly record: ExchangeRecord
+  /** performance.now() */
+  readonly startedAt: number
+  /** True once the record has been handed over. */
+  readonly finished: boolean
+  /** Answers in place of the upstream. */
+  refuse(refusal: Refusal): void
+}
+
+/** What is to be carried. */
+export type Load = {
+  readonly cluster: UpstreamCluster
+  readonly request: OutgoingRequest
+  /** null: no limit. */
+  readonly timeoutMs: number | null
+  /** null: one try. */
+  readonly retry: RetryModel | null
+  readonly dressing: Dressing
+  readonly factsFor: FactsFor
+  /** Copies that are under way with it. */
+  readonly mirrors: readonly Mirror[]
+}
+
+/** Failures that come before any address was tried. */
+const UNTRIED: ReadonlySet<RefusalKind> = new Set(['no_healthy_upstream', 'dns_failure', 'address_denied'])
+
+export class Carriage {
+  readonly #exchange: Carried
+  readonly #load: Load
+  readonly #sentAt = performance.now()
+  #handle: ForwardHandle | null = null
+  #timer: NodeJS.Timeout | null = null
+
+  constructor(exchange: Carried, load: Load) {
+    this.#exchange = exchange
+    this.#load = load
+  }
+
+  start(): void {
+    const { environment, record } = this.#exchange
+    const { cluster, request, timeoutMs, retry } = this.#load
+    // Counting must not set the body flowing: it waits for its upstream.
+    request.body?.once('resume', () =>
+      request.body?.on('data', (chunk: Buffer) => (record.bytesReceived += chunk.length)),
+    )
+    record.upstreamAttempts = 1
+    this.#handle = sendWithRetries(environment.forwarder, cluster, request, retry, {
+      onConnected: (upstream) => {
+        record.upstreamHost = upstream.host
+        record.upstreamLocalAddress = upstream.localAddress
+        record.upstreamProtocol = upstream.protocol
+      },
+      onRetry: (attempt) => (record.upstreamAttempts = attempt),
+      onRetriesExhausted: () => this.#flag('URX'),
+      onRetryOverflow: () => this.#flag('UO'),
+      onResponse: (response) => this.#respond(response),
+      onFailure: (failure) => this.#failed(failure),
+    })
+    if (timeoutMs === null || timeoutMs === 0) return
+    // As Envoy: the route's timeout runs from when the whole request has been read, over all tries.
+    const arm = () => {
+      if (!this.#exchange.finished) this.#timer = setTimeout(() => this.#timedOut(), Math.min(timeoutMs, MAX_TIMER_MS))
+    }
+    if (request.body === null || request.body.readableEnded) arm()
+    else request.body.once('end', arm)
+  }
+
+  /** Frees the upstream now; nothing is reported afterwards. Idempotent. */
+  abort(): void {
+    this.#handle?.abort()
+  }
+
+  /** The exchange is over. `cut`: not as it should be, or before the request was. */
+  end(cut: boolean): void {
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    this.#timer = null
+    if (cut) this.abort()
+    for (const mirror of this.#load.mirrors) mirror.cut()
+  }
+
+  #flag(flag: Flag): void {
+    const { flags } = this.#exchange.record
+    if (!flags.includes(flag)) flags.push(flag)
+  }
+
+  #respond(response: UpstreamResponse): void {
+    const { downstream, environment, record, startedAt, finished } = this.#exchange
+    if (finished) return void response.body.destroy()
+    const now = performance.now()
+    record.upstreamServiceTimeMs = Math.round(now - this.#sentAt)
+    record.responseDurationMs = Math.round(now - startedAt)
+    record.responseCode = response.status
+    record.responseCodeDetails = 'via_upstream'
+    const bodiless = response.status === 204 || response.status === 205
+    const { dressing, factsFor } = this.#load
+    const headers = [...dressedFields(response.status, returnedHeaders(response.headers, bodiless), dressing, factsFor)]
+    headers.push('x-envoy-upstream-service-time', String(record.upstreamServiceTimeMs), 'server', SERVER)
+    record.responseHeaders = headers
+    if (record.isGrpc) {
+      this.#noteGrpcStatus(headers)
+      if (record.grpcStatus === null)
+        response.body.once('end', () => this.#noteGrpcStatus(response.trailers() ?? NO_FIELDS))
+    }
+    // Trailers are fields too: nothing that may not come back in the head may come behind the body.
+    const trailers = (): HeaderList | null => {
+      const fields = returnedHeaders(response.trailers() ?? NO_FIELDS, true)
+      return fields.length === 0 ? null : fields
+    }
+    const sink = downstream.start(response.status, headers, environment.draining(), trailers)
+    // The caller went away this very moment; `pipeline` would throw, and its `close` is on its way to us.
+    if (sink.destroyed || sink.closed) return this.abort()
+    response.body.on('data', (chunk: Buffer) => (record.bytesSent += chunk.length))
+    // Before the pipeline tears the caller's side down: whose fault it was must be known when that closes.
+    response.body.once('error', () => {
+      if (this.#exchange.finished || record.flags.includes('UT')) return
+      record.flags.push('UC')
+      record.responseCodeDetails = 'upstream_reset_after_response_started{connection_termination}'
+    })
+    pipeline(response.body, sink, (error) => {
+      // The caller must be able to tell a cut answer from a whole one: its side is reset, never ended.
+      if (error !== null && error !== undefined && !this.#exchange.finished) downstream.reset()
+    })
+  }
+
+  #noteGrpcStatus(fields: HeaderList): void {
+    const status = headerValue(fields, 'grpc-status')
+    // What is no status of gRPC's own (0–16) is UNKNOWN to every client; it must not become a label of the upstream's choice.
+    if (status !== null) this.#exchange.record.grpcStatus = /^(?:\d|1[0-6])$/.test(status) ? Number(status) : 2
+  }
+
+  #failed(failure: UpstreamFailure): void {
+    const { record } = this.#exchange
+    record.upstreamTransportFailure = failure.transportFailure
+    if (record.upstreamAttempts === 1 && UNTRIED.has(failure.kind)) record.upstreamAttempts = 0
+    this.#exchange.refuse({
+      kind: failure.kind,
+      ...(failure.details === null ? {} : { details: failure.details }),
+      ...(failure.body === null ? {} : { body: failure.body }),
+    })
+  }
+
+  #timedOut(): void {
+    this.#timer = null
+    const { downstream, http, record } = this.#exchange
+    const { stats } = this.#load.cluster
+    http.stats.downstream_rq_timeout += 1
+    stats.upstream_rq_timeout += 1
+    if (!downstream.responded) stats.upstream_rq.set(504, (stats.upstream_rq.get(504) ?? 0) + 1)
+    this.#handle?.abort('timeout')
+    if (!downstream.responded) return this.#exchange.refuse({ kind: 'response_timeout' })
+    record.flags.push('UT')
+    record.responseCodeDetails = 'response_timeout'
+    downstream.reset()
+  }
+}
+
+const NO_FIELDS: HeaderList = []

@@ -1,0 +1,111 @@
+/** From a judgement to what goes out: the complete request, the copies for mirrors, and how its answer is dressed. */
+import type { HeaderList } from '../core/attributes.ts'
+import { outgoingTrailers } from '../core/headers.ts'
+import type { Refusal } from '../core/refusal.ts'
+import type { UpstreamCluster } from '../forward/cluster.ts'
+import type { OutgoingRequest } from '../forward/forwarder.ts'
+import { DEFAULT_RETRY, type ForwardAction, type MirrorModel } from '../model/route.ts'
+import { generatedCookie, hashOf } from '../runtime/hash-key.ts'
+import { isEdited, type OutgoingParts, outgoingParts, withShadowHost } from '../runtime/outgoing.ts'
+import { Carriage, type Carried } from './carriage.ts'
+import { callerOf } from './describe-socket.ts'
+import { factsOf } from './header-facts.ts'
+import type { Judged } from './judged.ts'
+import type { Mirror } from './mirror.ts'
+
+const NO_MIRRORS: readonly Mirror[] = []
+
+/** What carries the request, not yet started; or why it cannot be sent. Copies for mirrors are on their way by then. */
+export function dispatch(exchange: Carried, judged: Judged, corsFields: HeaderList): Carriage | Refusal {
+  const { downstream, http: connection, record } = exchange
+  const { judgement, snapshot } = judged
+  const { http } = judged.attributes
+  const { clusters } = snapshot
+  const cluster = judgement.passthrough ? clusters.passthrough : clusters.get(judgement.clusterName ?? '')
+  if (cluster === null) return { kind: 'no_cluster' }
+  const parts = partsFor(exchange, judged, cluster)
+  if (parts === null) return { kind: 'bad_path' }
+  if (parts.rewritten) record.originalPath = record.path
+  record.path = parts.target
+  record.authority = parts.authority
+  if (downstream.expectsContinue) downstream.sendContinue()
+  const { loadBalancer } = cluster.model
+  const caller = callerOf(connection.connection)
+  const cookie = generatedCookie(loadBalancer, http, caller)
+  const { action } = judgement.match?.route.model ?? NO_ROUTE
+  const forward = action?.kind === 'forward' ? action : null
+  const request: OutgoingRequest = {
+    method: http.method,
+    target: parts.target,
+    headers: parts.headers,
+    body: downstream.body,
+    requestedHost: http.authority.host,
+    portOverride: judgement.passthrough ? (http.authority.port ?? 80) : null,
+    hash: cookie?.hash ?? hashOf(loadBalancer, caller.sourceIp, http),
+    caller,
+    trailers: () =>
+      outgoingTrailers(downstream.trailers(), judged.nominated, (name) => isEdited(parts.requestEdits, name)),
+    clientProtocol: downstream.protocol === 'HTTP/2' ? 'HTTP/2' : 'HTTP/1.1',
+  }
+  return new Carriage(exchange, {
+    cluster,
+    request,
+    timeoutMs: parts.timeoutMs,
+    retry: judgement.passthrough ? DEFAULT_RETRY : (forward?.retry ?? null),
+    dressing: { edits: parts.responseEdits, setCookie: cookie?.setCookie ?? null, corsFields },
+    factsFor: factsOf(exchange, judged),
+    mirrors:
+      forward === null || forward.mirrors.length === 0 ? NO_MIRRORS : sendMirrors(exchange, judged, request, forward),
+  })
+}
+
+const NO_ROUTE = { action: null }
+
+function partsFor(exchange: Carried, judged: Judged, { model }: UpstreamCluster): OutgoingParts | null {
+  const { environment, record } = exchange
+  const { judgement, attributes, nominated, snapshot } = judged
+  return outgoingParts(
+    judgement,
+    attributes.http,
+    {
+      nominated,
+      external: model.external,
+      propagateTrace: snapshot.settings.tracing.propagate,
+      requestId: record.requestId as string,
+      xForwardedFor: record.xForwardedFor as string,
+      via: snapshot.inside.has(model.name) ? environment.instance : null,
+    },
+    factsOf(exchange, judged),
+  )
+}
+
+/** Fields are built anew for each: what may go to the request's own destination need not be for the mirror's eyes. */
+function sendMirrors(
+  exchange: Carried,
+  judged: Judged,
+  request: OutgoingRequest,
+  { mirrors, timeoutMs }: ForwardAction,
+): readonly Mirror[] {
+  const sent: Mirror[] = []
+  for (const model of mirrors) {
+    const mirror = Math.random() * 100 < model.percent ? sendMirror(exchange, judged, request, model, timeoutMs) : null
+    if (mirror !== null) sent.push(mirror)
+  }
+  return sent
+}
+
+function sendMirror(
+  exchange: Carried,
+  judged: Judged,
+  request: OutgoingRequest,
+  model: MirrorModel,
+  timeoutMs: number | null,
+): Mirror | null {
+  // As Envoy: a mirror that does not exist is not missed.
+  const cluster = judged.snapshot.clusters.get(model.cluster)
+  const parts = cluster === null ? null : partsFor(exchange, judged, cluster)
+  if (cluster === null || parts === null) return null
+  const hash = hashOf(cluster.model.loadBalancer, request.caller.sourceIp, judged.attributes.http)
+  const copy: OutgoingRequest = { ...request, headers: withShadowHost(parts.headers), hash }
+  return exchange.environment.mirrors.send(cluster, copy, timeoutMs)
+}
