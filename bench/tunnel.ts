@@ -53,7 +53,7 @@ try {
     contenders.push(await startSallyport('baseline', BASELINE, pki, load.ports, join(dir, 'baseline')))
   const peers = [
     await startHaproxy(PEER, [], pki, load.ports, join(dir, 'haproxy')),
-    await startHaproxy('haproxy, splice', ['splice-auto'], pki, load.ports, join(dir, 'splice')),
+    await startHaproxy('haproxy, splice', ['splice-request', 'splice-response'], pki, load.ports, join(dir, 'splice')),
   ]
   for (const peer of peers) if (peer !== null) contenders.push(peer)
   const peer = contenders.findIndex(({ name }) => name === PEER)

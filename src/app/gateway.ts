@@ -1,15 +1,13 @@
-/**
- * Composition root: one running gateway. Start, reload (all or nothing), drain, end. Everything it opens it closes.
- */
+/** Composition root: one running gateway. Start, reload (all or nothing), drain, end. Everything it opens it closes. */
 import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { type ConfigurationWatcher, watchConfiguration } from '../config/watch.ts'
-import { createHttpProxyForwarder } from '../forward/http-proxy.ts'
+import { createForwarder } from '../forward/dispatch.ts'
 import { createSelfCheck } from '../forward/self.ts'
 import type { BoundPort } from '../listeners/bound-port.ts'
 import { httpConnections } from '../listeners/connection.ts'
 import type { Environment } from '../listeners/environment.ts'
-import { createHttp1Server, type Http1Server } from '../listeners/http1.ts'
+import type { Http1Server } from '../listeners/http1.ts'
 import { endMalformed } from '../listeners/malformed.ts'
 import { Mirrors } from '../listeners/mirror.ts'
 import { startExchange } from '../listeners/start-exchange.ts'
@@ -24,6 +22,7 @@ import { Tunnels } from '../runtime/tunnels.ts'
 import { AccessLog } from './access-log.ts'
 import { prepareCandidate } from './candidate.ts'
 import { type ControlServers, startControlServers } from './control.ts'
+import { ENGINES } from './engines.ts'
 import { measure } from './measure.ts'
 import { Ports } from './ports.ts'
 import { StartError } from './start-error.ts'
@@ -106,14 +105,15 @@ export class Gateway {
       openTunnels: () => this.#tunnels.size,
       lastReload: () => this.#lastReload,
     })
-    this.#http1 = createHttp1Server(first.settings.http, {
+    const engine = ENGINES[first.settings.http.engine]
+    this.#http1 = engine.server(first.settings.http, {
       request: (socket: Socket, downstream) => {
         const http = httpConnections.get(socket)
         return http === undefined ? null : startExchange(this.#environment, http, downstream)
       },
       malformed: (socket, kind, code) => endMalformed(this.#environment, socket, kind, code),
     })
-    const forwarder = createHttpProxyForwarder()
+    const forwarder = createForwarder(engine.forwarder())
     this.#environment = {
       active: () => this.#active,
       forwarder,

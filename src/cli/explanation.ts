@@ -161,12 +161,13 @@ function asDownstream(question: Question): Downstream {
     reply: unused,
     start: unused,
     trailers: () => null,
+    upgrade: unused,
     reset: unused,
   }
 }
 
 /** What does not decide whether a rewritten path may be sent. */
-const NO_FACTS = { external: true, propagateTrace: true, requestId: '', xForwardedFor: '', via: null }
+const NO_FACTS = { external: true, propagateTrace: true, requestId: '', xForwardedFor: '', te: false, via: null }
 
 /**
  * The class of an address when nothing may be dialled. STATIC addresses are judged (contract §1), and an address that

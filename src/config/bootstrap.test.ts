@@ -99,7 +99,7 @@ test('every documented default may be written out, and every field that is built
   dns: { servers: [10.0.0.53, "10.0.0.54:5353", "[fd00::53]:53"], minTtl: 0s, maxTtl: 1m, staleFor: 0s }
   addressGuard: { allow: [10.0.0.0/8, "fd00::/8", 192.0.2.1] }
   http:
-    engine: http-proxy
+    engine: wire
     limits: { maxHeaderBytes: 8192, maxHeaders: "20", headersTimeout: 2s, idleTimeout: 1m, maxConnections: 7 }
   redis: null
 `
@@ -119,6 +119,7 @@ test('every documented default may be written out, and every field that is built
   assert.equal(settings.secretsDirectory, path.join(directory, 'secrets'))
   assert.deepEqual(settings.dns.servers, ['10.0.0.53', '10.0.0.54:5353', '[fd00::53]:53'])
   assert.deepEqual(settings.admin, { address: '::1', port: 0 })
+  assert.equal(settings.http.engine, 'wire')
   assert.equal(settings.http.maxHeaders, 20)
   assert.equal(settings.http.maxConnections, 7)
   assert.equal(settings.tracing.propagate, false)
@@ -135,7 +136,6 @@ const REFUSED: readonly [lines: string, finding: RegExp][] = [
   ['tunnels: {idleTimeout: 900h}', /SP1000 spec\.tunnels\.idleTimeout: must be at most/],
   ['tunnels: {maxDuration: -1s}', /SP1000 spec\.tunnels\.maxDuration/],
   ['unauthenticatedPassthrough: maybe', /SP1000 spec\.unauthenticatedPassthrough: expected one of deny, allow/],
-  ['http: {engine: wire}', /9:18 error SP1041 spec\.http\.engine: the wire engine does not exist yet/],
   ['http: {engine: nginx}', /SP1000 spec\.http\.engine: expected one of wire, http-proxy, found "nginx"/],
   ['drainDuraton: 5s', /9:3 error SP1030 unknown key "drainDuraton" in spec → did you mean drainDuration\?/],
   ['drain_duration: 5s', /9:3 error SP1030 unknown key "drain_duration" in spec → did you mean drainDuration\?/],

@@ -1,5 +1,6 @@
 /** The bootstrap file → Settings. Every field is effective or refused by name; none is silently inert (contract §2). */
 import path from 'node:path'
+import type { SourceRef } from '../core/attributes.ts'
 import type { Settings } from '../model/settings.ts'
 import { BOOTSTRAP, type BootstrapSpec } from './bootstrap-schema.ts'
 import { canonicalise } from './canonical.ts'
@@ -7,6 +8,7 @@ import { type Display, readText, top } from './files.ts'
 import { reportIssues } from './issues.ts'
 import { locator } from './position.ts'
 import type { Report, Resource } from './resource.ts'
+import { UNBUILT_FIELDS } from './unbuilt-fields.ts'
 import { parseYaml } from './yaml.ts'
 
 /** Says what is wrong with an access-log format, null when nothing is. observe/access-log owns the operators. */
@@ -22,6 +24,8 @@ export type Bootstrap = {
   readonly settings: Settings | null
   /** Absolute; known also when the file has other errors, so that one run can judge the resources too. */
   readonly resourcePaths: readonly string[]
+  /** Where each of them is written down. */
+  readonly resourcePathAt: (index: number) => SourceRef | null
   readonly namespace: string
 }
 
@@ -35,7 +39,12 @@ export function readBootstrap(file: string, options: BootstrapOptions, report: R
     if (code !== 'SP1013' && code !== 'SP1015' && code !== 'SP1043') failed = true
     report(code, at, message, extra)
   }
-  const nothing: Bootstrap = { settings: null, resourcePaths: [], namespace: 'istio-system' }
+  const nothing: Bootstrap = {
+    settings: null,
+    resourcePaths: [],
+    resourcePathAt: () => null,
+    namespace: 'istio-system',
+  }
   const name = options.display(file)
   const source = readText(file, options.display, watched)
   if (source === null) return nothing
@@ -68,7 +77,12 @@ export function readBootstrap(file: string, options: BootstrapOptions, report: R
   checkMeaning(spec, at, watched, options.checkAccessLogFormat)
   const resolve = (given: string) => path.resolve(path.dirname(file), given)
   const settings = failed ? null : settingsOf(metadata, spec, resolve)
-  return { settings, resourcePaths: spec.resources.map(resolve), namespace: metadata.namespace }
+  return {
+    settings,
+    resourcePaths: spec.resources.map(resolve),
+    resourcePathAt: (index) => at('spec', 'resources', index),
+    namespace: metadata.namespace,
+  }
 }
 
 /** The file without its wrong values, and with something where a required one is missing. Only ever judged, never used. */
@@ -106,32 +120,10 @@ function checkHeader(written: Readonly<Record<string, unknown>>, at: At, report:
   }
 }
 
-function isEmpty(value: unknown): boolean {
-  return value === undefined || value === null || (typeof value === 'object' && Object.keys(value).length === 0)
-}
-
 /** Contract §2: a field whose feature is not built yet is refused by name, unless it says what holds anyway. */
 function refuseUnbuilt(spec: BootstrapSpec, at: At, report: Report): void {
-  const refuse = (built: boolean, field: string, why: string, fix: string) => {
-    if (!built) report('SP1041', at('spec', ...field.split('.')), `spec.${field}: ${why}`, { fix })
-  }
-  const leave = 'leave it out'
-  refuse(spec.concurrency === 1, 'concurrency', 'worker processes are not built yet', 'write 1 or leave it out')
-  refuse(isEmpty(spec.identity.trustBundles), 'identity.trustBundles', 'federation is not built yet', leave)
-  refuse(isEmpty(spec.identity.crl), 'identity.crl', 'revocation lists are not built yet', leave)
-  refuse(isEmpty(spec.redis), 'redis', 'shared limits are not built yet', leave)
-  refuse(
-    isEmpty(spec.meshConfig.extensionProviders),
-    'meshConfig.extensionProviders',
-    'external authorization is not built yet',
-    leave,
-  )
-  refuse(
-    spec.http.engine !== 'wire',
-    'http.engine',
-    'the wire engine does not exist yet',
-    'write http-proxy or leave it out',
-  )
+  for (const { field, holdsAnyway, why, fix } of UNBUILT_FIELDS)
+    if (!holdsAnyway(spec)) report('SP1041', at('spec', ...field.split('.')), `spec.${field}: ${why}`, { fix })
 }
 
 function checkPorts(spec: BootstrapSpec, at: At, report: Report): void {
@@ -225,7 +217,7 @@ function settingsOf(
     dns: { servers: dns.servers, minTtlMs: dns.minTtl, maxTtlMs: dns.maxTtl, staleForMs: dns.staleFor },
     addressGuard: spec.addressGuard,
     http: {
-      engine: 'http-proxy',
+      engine: http.engine,
       maxHeaderBytes: http.limits.maxHeaderBytes,
       maxHeaders: http.limits.maxHeaders,
       headersTimeoutMs: http.limits.headersTimeout,

@@ -10,7 +10,7 @@ import { nearest } from './nearest.ts'
 import { formatPath, leafPosition, type Path, type PositionTree } from './position.ts'
 import type { Report } from './resource.ts'
 import { itemView, mapView, type SchemaView, viewOf } from './schema-view.ts'
-import type { YamlEntry, YamlList, YamlMap, YamlNode } from './yaml.ts'
+import type { YamlEntry, YamlList, YamlMap, YamlNode } from './yaml-tree.ts'
 
 export type CanonicalOptions = {
   /** What an unknown key is outside `tls`; inside it is always an error. */
@@ -40,7 +40,17 @@ export function canonicalise(
   locate: (offset: number) => SourceRef,
 ): Canonical {
   const walk = new Walk(options, report, locate)
-  return walk.node(viewOf(schema), node, node.at, base)
+  return walk.node(viewOf(schema), node, node.at, { base })
+}
+
+/** Where the walk stands, cheaply: paths are only needed to tell of findings. */
+type Place = { readonly base: Path } | { readonly parent: Place; readonly step: string | number }
+
+function pathOf(place: Place): Path {
+  const steps: (string | number)[] = []
+  let here = place
+  for (; 'parent' in here; here = here.parent) steps.push(here.step)
+  return [...here.base, ...steps.reverse()]
 }
 
 function listPositions(at: number, items: readonly Canonical[]): PositionTree {
@@ -68,24 +78,26 @@ class Walk {
     this.#locate = locate
   }
 
-  node(view: SchemaView, node: YamlNode, at: number, path: Path): Canonical {
+  node(view: SchemaView, node: YamlNode, at: number, place: Place): Canonical {
     switch (node.kind) {
       case 'scalar':
         return { value: node.value, positions: leafPosition(node.value === null ? at : node.at) }
       case 'list':
-        return this.#list(view, node, path)
+        return this.#list(view, node, place)
       case 'map':
-        return this.#map(view, node, path)
+        return this.#map(view, node, place)
     }
   }
 
-  #list(view: SchemaView, list: YamlList, path: Path): Canonical {
+  #list(view: SchemaView, list: YamlList, place: Place): Canonical {
     // A null item is kept: it is never "absent", and the schema refuses it.
-    const items = list.items.map((item, index) => this.node(itemView(view, index), item, item.at, [...path, index]))
+    const items = list.items.map((item, index) =>
+      this.node(itemView(view, index), item, item.at, { parent: place, step: index }),
+    )
     return { value: items.map((item) => item.value), positions: listPositions(list.at, items) }
   }
 
-  #map(view: SchemaView, map: YamlMap, path: Path): Canonical {
+  #map(view: SchemaView, map: YamlMap, place: Place): Canonical {
     const { fields, field, free } = mapView(view)
     const value: Record<string, unknown> = {}
     const children = new Map<string | number, PositionTree>()
@@ -94,14 +106,14 @@ class Walk {
       const known = field(camel)
       const key = known === null ? written : camel
       const child = known ?? free
-      const here = [...path, key]
+      const here = { parent: place, step: key }
       if (child === null) {
-        this.#unknown(written, fields, entry, path)
+        this.#unknown(written, fields, entry, pathOf(place))
       } else if (Object.hasOwn(value, key) || (key !== written && map.entries.has(key))) {
-        const message = `${formatPath(here)} stands here as ${key} and as ${key === written ? 'snake_case' : written}`
+        const message = `${formatPath(pathOf(here))} stands here as ${key} and as ${key === written ? 'snake_case' : written}`
         this.#report('SP1031', this.#locate(entry.keyAt), message, { fix: 'keep one of the two' })
       } else if (isNull(entry.value) && known !== null && !known.nullable) {
-        this.#null(entry, here)
+        this.#null(entry, pathOf(here))
       } else {
         const { value: inner, positions } = this.node(child, entry.value, entry.keyAt, here)
         value[key] = inner

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import type { SourceRef } from '../core/attributes.ts'
 import type { Report } from './resource.ts'
 import { stringMap, text } from './schema.ts'
-import type { YamlDocument, YamlMap, YamlNode } from './yaml.ts'
+import type { YamlDocument, YamlMap, YamlNode } from './yaml-tree.ts'
 
 export type Envelope = {
   readonly apiVersion: string

@@ -23,8 +23,14 @@ export const displayFromHere: Display = (file) => {
  * The resource files of `paths` (files or directories, absolute): directories recursively, `*.yaml`, `*.yml`, `*.json`, sorted.
  * Hidden names and names that begin with `..` are skipped: Kubernetes mounts volumes as `..data` → `..2026_…`, and the
  * visible names are links into it. Each real file comes once, under its first name. A path that is not there is an error.
+ * `namedAt`: where the path with this index is written down, if anywhere.
  */
-export function listResourceFiles(paths: readonly string[], display: Display, report: Report): readonly string[] {
+export function listResourceFiles(
+  paths: readonly string[],
+  display: Display,
+  report: Report,
+  namedAt: (index: number) => SourceRef | null = () => null,
+): readonly string[] {
   const files: string[] = []
   const seen = new Set<string>()
   const add = (file: string) => {
@@ -40,14 +46,14 @@ export function listResourceFiles(paths: readonly string[], display: Display, re
     for (const name of readdirSync(directory).sort()) {
       if (name.startsWith('.')) continue
       const entry = path.join(directory, name)
-      attempt(entry, display, report, () => {
+      attempt(entry, display, report, null, () => {
         if (statSync(entry).isDirectory()) walk(entry, [...parents, real])
         else if (RESOURCE_FILE.test(name)) add(entry)
       })
     }
   }
-  for (const given of paths) {
-    attempt(given, display, report, () => {
+  for (const [index, given] of paths.entries()) {
+    attempt(given, display, report, namedAt(index), () => {
       if (!statSync(given).isDirectory()) return add(given)
       const before = files.length
       walk(given, [])
@@ -63,7 +69,7 @@ export function listResourceFiles(paths: readonly string[], display: Display, re
 export function readText(file: string, display: Display, report: Report): string | null {
   const at = top(display(file))
   let text: string | null = null
-  attempt(file, display, report, () => {
+  attempt(file, display, report, null, () => {
     const { size } = statSync(file)
     if (size > MAX_FILE_BYTES) {
       report('SP1003', at, `has ${size} bytes; ${MAX_FILE_BYTES} are allowed`)
@@ -88,12 +94,13 @@ export function top(file: string): SourceRef {
   return { file, line: 1, col: 1 }
 }
 
-function attempt(file: string, display: Display, report: Report, action: () => void): void {
+function attempt(file: string, display: Display, report: Report, at: SourceRef | null, action: () => void): void {
   try {
     action()
   } catch (error) {
     if (!(error instanceof Error && 'code' in error)) throw error
     const reason = error.code === 'ENOENT' ? 'does not exist' : `cannot be read: ${error.message}`
-    report('SP1001', top(display(file)), reason)
+    if (at === null) report('SP1001', top(display(file)), reason)
+    else report('SP1001', at, `${display(file)} ${reason}`)
   }
 }

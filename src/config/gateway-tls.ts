@@ -113,7 +113,9 @@ function clientCaOf(tls: GatewayTlsSpec, mode: ServerTlsMode, context: TlsContex
   const name = tls.credentialName ?? tls.credentialNames?.[0]
   const directory = name === undefined ? null : credentialDirectory(name, context)
   if (directory === null) {
-    context.report('SP4002', context.at('mode'), `mode ${mode} needs one CA to verify client certificates against`)
+    // Where there is none at all, or no such secret, that has been said.
+    if (inPairs.size > 1)
+      context.report('SP4002', context.at('mode'), `mode ${mode} needs one CA to verify client certificates against`)
     return undefined
   }
   // Istio looks for the secret NAME-cacert before the key ca.crt of NAME itself.

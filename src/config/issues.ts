@@ -83,10 +83,11 @@ function describe(issue: Issue, found: unknown): { text: string; fix: string | n
     }
     case 'invalid_union':
       return { text: `${show(found)} is not allowed here`, fix: null }
+    case 'invalid_key':
+      return { text: issue.issues[0]?.message ?? issue.message, fix: null }
     case 'custom':
     case 'invalid_element':
     case 'invalid_format':
-    case 'invalid_key':
     case 'not_multiple_of':
     case 'unrecognized_keys':
       return { text: issue.message, fix: null }

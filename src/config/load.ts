@@ -38,12 +38,13 @@ export function loadConfiguration(file: string, options: LoadOptions = {}): Load
   const bootstrapFile = path.resolve(file)
   const { checkAccessLogFormat } = options
   const bootstrap = readBootstrap(bootstrapFile, { display, checkAccessLogFormat }, report)
-  const { resourcePaths, namespace } = bootstrap
+  const { resourcePaths, resourcePathAt, namespace } = bootstrap
   const settings =
     bootstrap.settings === null ? null : (options.adjustSettings?.(bootstrap.settings) ?? bootstrap.settings)
   let model: GatewayModel | null = null
   guarded(report, display(bootstrapFile), () => {
-    const read = readResources(resourcePaths, { kinds: KINDS, defaultNamespace: namespace, display }, report)
+    const options = { kinds: KINDS, defaultNamespace: namespace, display, namedAt: resourcePathAt }
+    const read = readResources(resourcePaths, options, report)
     reportUnsupported(read.unsupported, settings, report)
     if (settings !== null) model = assemble(settings, read.resources, report)
   })

@@ -42,13 +42,25 @@ export function formatPath(path: Path): string {
   return text
 }
 
+const steps = new Map<string, readonly string[]>()
+
+/** Globs come from tables: a few, asked for again with every resource. */
+function stepsOf(glob: string): readonly string[] {
+  let found = steps.get(glob)
+  if (found === undefined) {
+    found = glob.replaceAll('[]', '.[]').split('.')
+    steps.set(glob, found)
+  }
+  return found
+}
+
 /**
  * All present paths that a glob of `UnsupportedField.path` means: dotted, `[]` for every list item, `*` for every map
  * key. `spec.http[].retries` finds `spec.http[0].retries`, `spec.http[3].retries` …
  */
 export function findPaths(tree: PositionTree, glob: string): { readonly path: Path; readonly at: number }[] {
   let found: { path: (string | number)[]; node: PositionTree }[] = [{ path: [], node: tree }]
-  for (const step of glob.replaceAll('[]', '.[]').split('.')) {
+  for (const step of stepsOf(glob)) {
     const next: typeof found = []
     for (const { path, node } of found) {
       for (const [key, child] of node.children) {

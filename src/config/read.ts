@@ -8,13 +8,16 @@ import { classifyKind } from './kind-lookup.ts'
 import { nearest } from './nearest.ts'
 import { findPaths, formatPath, leafPosition, locator, type PositionTree } from './position.ts'
 import type { KindModule, Report, Resource, UnsupportedField } from './resource.ts'
-import { parseYaml, type YamlEntry } from './yaml.ts'
+import { parseYaml } from './yaml.ts'
+import type { YamlEntry } from './yaml-tree.ts'
 
 export type ReadOptions = {
   readonly kinds: readonly KindModule[]
   /** Where resources without a namespace belong: the gateway's. */
   readonly defaultNamespace: string
   readonly display: Display
+  /** Where each of the paths is written down; null: on the command line. */
+  readonly namedAt?: (index: number) => SourceRef | null
 }
 
 /** A known field that is not implemented and was written. Whether it is an error depends on whether the resource applies. */
@@ -34,7 +37,7 @@ export type ReadResult = {
 /** Reads every resource of `paths` (absolute files and directories). Never throws on content. */
 export function readResources(paths: readonly string[], options: ReadOptions, report: Report): ReadResult {
   const reader = new Reader(options, report)
-  for (const file of listResourceFiles(paths, options.display, report)) {
+  for (const file of listResourceFiles(paths, options.display, report, options.namedAt)) {
     const text = readText(file, options.display, report)
     if (text !== null) reader.file(text, options.display(file))
   }

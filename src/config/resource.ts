@@ -29,6 +29,17 @@ export type Report = (
  */
 export type UnsupportedField = { readonly path: string; readonly severity: 'error' | 'warning'; readonly why: string }
 
+/**
+ * What docs/support-matrix.md says about a field (`path` as in UnsupportedField, or an ancestor) that is read.
+ * `inert`: checked, and does nothing at a gateway, in Istio neither, or is there for people to read. `refused`: an error
+ * wherever it is written; `check`, or the lowering, reports it. `limited`: honoured, but for what `why` says.
+ */
+export type FieldNote = {
+  readonly path: string
+  readonly is: 'inert' | 'refused' | 'limited'
+  readonly why: string
+}
+
 /** One file per kind under config/kinds/ exports one of these; config/kinds/index.ts is the table of them. */
 export type KindModule<Spec = unknown> = {
   readonly kind: string
@@ -42,6 +53,9 @@ export type KindModule<Spec = unknown> = {
   /** True: a missing `spec` is an empty one (AuthorizationPolicy); false: it is an error. */
   readonly specOptional: boolean
   readonly unsupported: readonly UnsupportedField[]
+  readonly notes?: readonly FieldNote[]
+  /** Blocks with the very schema of another: path → the path whose fields are listed. */
+  readonly sameAs?: Readonly<Record<string, string>>
   /** Meaning that can be judged from the resource alone (Istio's validation rules). */
   readonly check?: (resource: Resource<Spec>, report: Report) => void
 }

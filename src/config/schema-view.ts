@@ -44,7 +44,10 @@ function unwrap(schema: Schema, into: Schema[]): boolean {
   return def.type === 'any' || def.type === 'unknown' || def.type === 'null'
 }
 
+/** The view of schemas that may stand at one place; of one alone its own, which is kept. */
 function merge(schemas: readonly Schema[]): SchemaView {
+  const [only] = schemas
+  if (only !== undefined && schemas.length === 1) return viewOf(only)
   const views = schemas.map(viewOf)
   return { leaves: views.flatMap((view) => view.leaves), nullable: views.some((view) => view.nullable) }
 }
@@ -58,7 +61,18 @@ export type MapView = {
   readonly free: SchemaView | null
 }
 
+const mapViews = new WeakMap<SchemaView, MapView>()
+
 export function mapView(view: SchemaView): MapView {
+  let found = mapViews.get(view)
+  if (found === undefined) {
+    found = buildMapView(view)
+    mapViews.set(view, found)
+  }
+  return found
+}
+
+function buildMapView(view: SchemaView): MapView {
   const shapes: Readonly<Record<string, Schema>>[] = []
   const free: Schema[] = []
   let anything = true
@@ -74,22 +88,32 @@ export function mapView(view: SchemaView): MapView {
       anything = false
     }
   }
+  const fields = shapes.flatMap((shape) => Object.keys(shape))
+  const views = new Map<string, SchemaView>()
+  for (const key of fields) {
+    const schemas = shapes.flatMap((shape) => (Object.hasOwn(shape, key) ? (shape[key] ?? []) : []))
+    views.set(key, merge(schemas))
+  }
   return {
-    fields: shapes.flatMap((shape) => Object.keys(shape)),
-    field: (key) => {
-      const schemas: Schema[] = []
-      for (const shape of shapes) {
-        const schema = Object.hasOwn(shape, key) ? shape[key] : undefined
-        if (schema !== undefined) schemas.push(schema)
-      }
-      return schemas.length === 0 ? null : merge(schemas)
-    },
+    fields,
+    field: (key) => views.get(key) ?? null,
     free: anything ? ANYTHING : free.length === 0 ? null : merge(free),
   }
 }
 
+const itemViews = new WeakMap<SchemaView, SchemaView>()
+
 /** What the items of a list may be. */
 export function itemView(view: SchemaView, index: number): SchemaView {
+  const known = itemViews.get(view)
+  if (known !== undefined) return known
+  const found = buildItemView(view, index)
+  const isTuple = view.leaves.some((leaf) => (leaf as z.core.$ZodTypes)._zod.def.type === 'tuple')
+  if (!isTuple) itemViews.set(view, found)
+  return found
+}
+
+function buildItemView(view: SchemaView, index: number): SchemaView {
   const items: Schema[] = []
   for (const leaf of view.leaves) {
     const def = (leaf as z.core.$ZodTypes)._zod.def

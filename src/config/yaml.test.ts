@@ -4,7 +4,8 @@ import test from 'node:test'
 import fc from 'fast-check'
 import { formatDiagnostic } from './diagnostics.ts'
 import { collectDiagnostics } from './report.ts'
-import { parseYaml, type YamlNode } from './yaml.ts'
+import { parseYaml } from './yaml.ts'
+import type { YamlNode } from './yaml-tree.ts'
 
 function read(text: string): { values: unknown[]; findings: string[] } {
   const { report, sorted } = collectDiagnostics()

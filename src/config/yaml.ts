@@ -6,30 +6,21 @@
  * mesh resources (bare yes/no/on/off, octal numbers) there is a warning.
  */
 
-import type { Alias, Document, Node, Pair, ParsedNode, YAMLMap } from 'yaml'
-import { isAlias, isMap, isScalar, isSeq, parseAllDocuments } from 'yaml'
+import type { Alias, Document, Node, Pair, ParsedNode, YAMLMap, YAMLParseError } from 'yaml'
+import { isAlias, isMap, isScalar, isSeq, parseAllDocuments, visit } from 'yaml'
 import type { SourceRef } from '../core/attributes.ts'
 import type { DiagnosticCode } from './diagnostics.ts'
 import type { Report } from './resource.ts'
-
-/** Positions are offsets into the text; `YamlDocument.locate` turns one into file, line and column. */
-type YamlScalar = {
-  readonly kind: 'scalar'
-  readonly value: string | number | boolean | null
-  readonly at: number
-}
-export type YamlList = { readonly kind: 'list'; readonly items: readonly YamlNode[]; readonly at: number }
-export type YamlEntry = { readonly keyAt: number; readonly value: YamlNode }
-export type YamlMap = { readonly kind: 'map'; readonly entries: ReadonlyMap<string, YamlEntry>; readonly at: number }
-export type YamlNode = YamlScalar | YamlList | YamlMap
-
-export type YamlDocument = { readonly root: YamlNode; readonly locate: (offset: number) => SourceRef }
+import { readPlainYaml } from './yaml-plain.ts'
+import type { YamlDocument, YamlEntry, YamlMap, YamlNode, YamlScalar } from './yaml-tree.ts'
 
 /** Nodes that all aliases of one file may expand to; a "billion laughs" file has some 10^9. */
 const MAX_ALIAS_NODES = 50_000
 const MAX_DEPTH = 100
 /** Syntax errors reported per document: after the first few they are echoes. */
 const MAX_ERRORS = 5
+/** Blanks that are looked through for what an error is about. */
+const MAX_INDENT = 200
 
 /**
  * Line breaks of YAML 1.1 (go-yaml) that the library does not break lines at: what Kubernetes reads as a key may stand
@@ -52,6 +43,13 @@ export function parseYaml(text: string, file: string, report: Report): readonly 
     report('SP1010', locate(stray), 'a line break for Kubernetes and none here: a lone CR, NEL, LS or PS', { fix })
     return []
   }
+  const plain = readPlainYaml(text)
+  return plain === null ? parseWholeYaml(text, file, report) : plain.map((root) => ({ root, locate }))
+}
+
+/** With the library, which knows all of YAML and what is wrong. What `parseYaml` does where the text is not plain. */
+export function parseWholeYaml(text: string, file: string, report: Report): readonly YamlDocument[] {
+  const locate = lineTable(text, file)
   let parsed: readonly Document.Parsed[]
   try {
     // Duplicate keys are found below, with the place of the first one and in linear time.
@@ -68,7 +66,7 @@ export function parseYaml(text: string, file: string, report: Report): readonly 
       for (const error of document.errors.slice(0, MAX_ERRORS)) {
         const deep = error.code === 'RESOURCE_EXHAUSTION'
         const message = deep ? 'nested too deep' : error.message.replace(/\.?$/, '')
-        report(deep ? 'SP1016' : 'SP1010', locate(error.pos[0]), message)
+        report(deep ? 'SP1016' : 'SP1010', locate(placeOf(error, document, text)), message)
       }
       // The library only warns about tags it does not know; a value whose type is a guess is no value.
       for (const warning of document.warnings.slice(0, MAX_ERRORS)) {
@@ -82,6 +80,25 @@ export function parseYaml(text: string, file: string, report: Report): readonly 
     if (root !== null && !(root.kind === 'scalar' && root.value === null)) documents.push({ root, locate })
   }
   return documents
+}
+
+/** Where a reader has to look: not at the white space before it, nor at the end of a text whose quote nobody closed. */
+function placeOf(error: YAMLParseError, document: Document.Parsed, text: string): number {
+  const [at] = error.pos
+  if (error.code === 'MISSING_CHAR' && error.message.startsWith('Missing closing ')) {
+    let start = at
+    visit(document, {
+      Scalar: (_, { range }) => {
+        if (range?.[1] !== at) return undefined
+        start = range[0]
+        return visit.BREAK
+      },
+    })
+    return start
+  }
+  const lineStart = text.lastIndexOf('\n', at - 1) + 1
+  const indented = /^ */.exec(text.slice(lineStart, at + MAX_INDENT))?.[0].length ?? 0
+  return Math.max(at, Math.min(lineStart + indented, text.length))
 }
 
 /**

@@ -21,6 +21,7 @@ const rules = {
   requestId: 'id',
   xForwardedFor: '10.0.0.1',
   scheme: 'https',
+  te: false,
   via: null,
 } as const
 

@@ -2,7 +2,7 @@
  * Which header fields may cross the gateway, and in what form they leave (behaviour §7.4, §10.4; threats 11–14).
  * Lists are flat (name, value, …) with lower-case names; incoming lists are never edited, outgoing ones are built.
  */
-import type { HeaderList } from './attributes.ts'
+import { type HeaderList, headerValue } from './attributes.ts'
 
 /** RFC 9110 §7.6.1 and its usual company. `te: trailers` is handled apart. */
 const HOP_BY_HOP: ReadonlySet<string> = new Set([
@@ -113,6 +113,8 @@ export type OutgoingRules = {
   /** For mesh-internal destinations only. */
   readonly xForwardedFor: string
   readonly scheme: 'http' | 'https'
+  /** `te: trailers` may go on: the request came by HTTP/2 and leaves by HTTP/2, so trailers reach whoever asks for them. */
+  readonly te: boolean
   /** Our name in `via`, so that a request that comes back is known; null: the destination cannot lead back. */
   readonly via: string | null
 }
@@ -131,6 +133,7 @@ export function hasPassedThrough(headers: HeaderList, name: string): boolean {
 export function outgoingHeaders(headers: HeaderList, rules: OutgoingRules): string[] {
   const out: string[] = ['host', rules.authority]
   let cookie = -1
+  if (rules.te && headerValue(headers, 'te')?.toLowerCase() === 'trailers') out.push('te', 'trailers')
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string
     const value = headers[i + 1] as string
@@ -173,6 +176,17 @@ export function returnedHeaders(headers: HeaderList, bodiless = false): string[]
     out.push(name, headers[i + 1] as string)
   }
   return out
+}
+
+/** The shape that Node wants trailers in. Names are such as `fieldsAreCarriable` lets pass. */
+export function fieldsByName(headers: HeaderList): Record<string, string[]> {
+  const fields: Record<string, string[]> = Object.create(null)
+  for (let i = 0; i < headers.length; i += 2) {
+    const values = fields[headers[i] as string]
+    if (values === undefined) fields[headers[i] as string] = [headers[i + 1] as string]
+    else values.push(headers[i + 1] as string)
+  }
+  return fields
 }
 
 /**

@@ -8,8 +8,16 @@ export type ClusterStats = {
   readonly name: string
   upstream_cx_total: number
   upstream_cx_active: number
+  upstream_cx_http1_total: number
+  upstream_cx_http2_total: number
   upstream_cx_connect_fail: number
   upstream_cx_connect_timeout: number
+  /** Times that maxConnections kept one from being opened. */
+  upstream_cx_overflow: number
+  /** Closed for what the name says. */
+  upstream_cx_max_requests: number
+  upstream_cx_idle_timeout: number
+  upstream_cx_max_duration_reached: number
   upstream_cx_destroy: number
   upstream_cx_rx_bytes_total: number
   upstream_cx_tx_bytes_total: number
@@ -29,7 +37,11 @@ export type ClusterStats = {
   upstream_rq_cancelled: number
   upstream_rq_pending_total: number
   upstream_rq_pending_active: number
+  /** Refused: too many wait already (maxPendingRequests), or are under way (maxRequests). */
+  upstream_rq_pending_overflow: number
   upstream_rq_pending_failure_eject: number
+  /** HTTP/2 connections that were closed because a keep-alive PING was not answered in time. */
+  http2_keepalive_timeout: number
   ssl_handshake: number
   ssl_connection_error: number
   ssl_fail_verify_error: number
@@ -47,6 +59,11 @@ export type ClusterStats = {
   outlier_ejections_enforced_consecutive_local_origin_failure: number
   /** Endpoints that failed often enough but stayed, because maxEjectionPercent were out already. */
   outlier_ejections_overflow: number
+  /** 1 while the limit is reached, as of the last look (breakers.ts). */
+  circuit_breakers_cx_open: number
+  circuit_breakers_rq_pending_open: number
+  circuit_breakers_rq_open: number
+  circuit_breakers_rq_retry_open: number
   /** Responses by status code. */
   readonly upstream_rq: Map<number, number>
 }
@@ -56,8 +73,14 @@ export function newClusterStats(name: string): ClusterStats {
     name,
     upstream_cx_total: 0,
     upstream_cx_active: 0,
+    upstream_cx_http1_total: 0,
+    upstream_cx_http2_total: 0,
     upstream_cx_connect_fail: 0,
     upstream_cx_connect_timeout: 0,
+    upstream_cx_overflow: 0,
+    upstream_cx_max_requests: 0,
+    upstream_cx_idle_timeout: 0,
+    upstream_cx_max_duration_reached: 0,
     upstream_cx_destroy: 0,
     upstream_cx_rx_bytes_total: 0,
     upstream_cx_tx_bytes_total: 0,
@@ -76,7 +99,9 @@ export function newClusterStats(name: string): ClusterStats {
     upstream_rq_cancelled: 0,
     upstream_rq_pending_total: 0,
     upstream_rq_pending_active: 0,
+    upstream_rq_pending_overflow: 0,
     upstream_rq_pending_failure_eject: 0,
+    http2_keepalive_timeout: 0,
     ssl_handshake: 0,
     ssl_connection_error: 0,
     ssl_fail_verify_error: 0,
@@ -91,6 +116,10 @@ export function newClusterStats(name: string): ClusterStats {
     outlier_ejections_enforced_consecutive_gateway_failure: 0,
     outlier_ejections_enforced_consecutive_local_origin_failure: 0,
     outlier_ejections_overflow: 0,
+    circuit_breakers_cx_open: 0,
+    circuit_breakers_rq_pending_open: 0,
+    circuit_breakers_rq_open: 0,
+    circuit_breakers_rq_retry_open: 0,
     upstream_rq: new Map(),
   }
 }

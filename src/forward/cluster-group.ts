@@ -42,9 +42,10 @@ export function groupClusters(clusters: readonly UpstreamCluster[]): readonly Cl
   return [...groups.values()]
 }
 
-/** Brings the membership gauges up to date. */
+/** Brings the gauges of membership and circuit breakers up to date. */
 export function measureGroup(group: ClusterGroup): void {
-  const { stats } = group[0]
+  const { stats, breakers } = group[0]
+  breakers.measure()
   stats.membership_total = 0
   stats.membership_healthy = 0
   stats.membership_excluded = 0
@@ -58,12 +59,13 @@ export function measureGroup(group: ClusterGroup): void {
 }
 
 export function describeGroup(group: ClusterGroup): ClusterDescription {
+  const { breakers } = group[0]
   const { statName, host, discovery, tls } = group[0].model
   const endpoints = byAddress(group).map((same) => ({
     address: same[0].address,
     port: same[0].port,
     weight: same[0].configuredWeight,
-    cxActive: same.reduce((sum, { openConnections }) => sum + openConnections, 0),
+    cxActive: breakers.openAt(same[0].address, same[0].port),
     rqActive: same.reduce((sum, { active }) => sum + active, 0),
     denied: same[0].denied,
     ejected: same[0].ejected,

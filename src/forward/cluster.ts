@@ -9,12 +9,14 @@ import { hostCovers, isInsideName } from '../core/host-pattern.ts'
 import type { ClusterStats } from '../core/stats.ts'
 import type { ClusterModel } from '../model/cluster.ts'
 import type { AddressGuard } from './address-guard.ts'
+import type { Breakers } from './breakers.ts'
 import type { DialTls } from './dial.ts'
 import type { HealthGroup } from './endpoint-health.ts'
 import { EndpointSet, type EndpointSource, type UpstreamEndpoint } from './endpoints.ts'
 import type { ConnectTarget, UpstreamFailure } from './forwarder.ts'
 import type { HashTables } from './hash-table.ts'
-import type { PoolIdentity, UpstreamPool } from './pool.ts'
+import type { UpstreamPool } from './pool.ts'
+import { connectionSettings, type PoolIdentity, sameSettings, speaksOn } from './pool-identity.ts'
 import type { DnsAnswer, NameResolver } from './resolve.ts'
 import { addressDenied, DNS_FAILURE, NO_HEALTHY_UPSTREAM } from './transport-failure.ts'
 
@@ -33,7 +35,7 @@ export type ClusterTls = {
 export type ResponseLimits = { readonly maxHeaderBytes: number; readonly maxHeaders: number }
 
 export type ClusterParts = {
-  readonly stats: ClusterStats
+  readonly breakers: Breakers
   readonly tls: ClusterTls | null
   readonly guard: AddressGuard
   readonly resolver: NameResolver
@@ -56,6 +58,7 @@ export class UpstreamCluster {
   readonly name: string
   readonly model: ClusterModel
   readonly stats: ClusterStats
+  readonly breakers: Breakers
   readonly limits: ResponseLimits
   readonly #parts: ClusterParts
   /** The set that serves every request; null: it depends on the requested host. */
@@ -65,7 +68,8 @@ export class UpstreamCluster {
   constructor(model: ClusterModel, parts: ClusterParts) {
     this.name = model.name
     this.model = model
-    this.stats = parts.stats
+    this.breakers = parts.breakers
+    this.stats = parts.breakers.stats
     this.limits = parts.limits
     this.#parts = parts
     // With a wildcard host and no SNI of its own, what is verified depends on the requested name too.
@@ -163,22 +167,24 @@ export class UpstreamCluster {
             serverName: tls.serverName,
             names: tls.names,
             skipVerify: tls.skipVerify,
+            alpn: null,
             materialHash: this.#parts.tls.materialHash,
           }
+    const shared = { cluster: model.name, ...connectionSettings(model, idleTimeoutMs) }
+    const version = model.proxyProtocol
+    // By whether HTTP/2 is spoken.
+    const alpn = ['h2']
+    const identities = [identityTls, identityTls === null ? null : { ...identityTls, alpn }] as const
+    const profiles = [tls, tls === null ? null : { ...tls, alpn }] as const
+    const versions = [null, { keepAlive: model.pool.http2KeepAlive }] as const
     return new EndpointSet(this.#sources(host, portOverride), {
       guard,
-      openPool: (address, port) =>
-        openPool(
-          {
-            cluster: model.name,
-            address,
-            port,
-            connectTimeoutMs: model.connectTimeoutMs,
-            idleTimeoutMs,
-            tls: identityTls,
-          },
-          tls,
-        ),
+      openPool: (address, port, caller, http2) => {
+        const which = http2 ? 1 : 0
+        const proxy = version === null ? null : { version, ...caller }
+        const identity = { ...shared, address, port, proxy, http2: versions[which], tls: identities[which] }
+        return openPool(identity, profiles[which])
+      },
       onDenied: (count) => {
         this.stats.address_denied += count
       },
@@ -224,6 +230,7 @@ export class UpstreamCluster {
       serverName: isIP(name) === 0 ? name : null,
       names: tls.subjectAltNames.length > 0 ? tls.subjectAltNames : [name],
       skipVerify: tls.skipVerify,
+      alpn: null,
     }
   }
 
@@ -232,8 +239,9 @@ export class UpstreamCluster {
     const { identity } = pool
     const { tls } = this.#parts
     const { model } = this
-    if (identity.cluster !== model.name || identity.connectTimeoutMs !== model.connectTimeoutMs) return false
-    if (identity.idleTimeoutMs !== this.#parts.idleTimeoutMs) return false
+    if (identity.cluster !== model.name || (identity.proxy?.version ?? null) !== model.proxyProtocol) return false
+    if (!sameSettings(identity, connectionSettings(model, this.#parts.idleTimeoutMs))) return false
+    if (!speaksOn(model, identity)) return false
     if (model.discovery === 'static') {
       if (!model.endpoints.some(({ address, port }) => address === identity.address && port === identity.port))
         return false

@@ -2,7 +2,14 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { ClusterModel } from '../model/cluster.ts'
 import { eventually } from '../testing/eventually.ts'
-import { clusterEnvironment, clusterModel, responseOf, testUpstream, upstreamTls } from '../testing/forwarding.ts'
+import {
+  CALLER,
+  clusterEnvironment,
+  clusterModel,
+  responseOf,
+  testUpstream,
+  upstreamTls,
+} from '../testing/forwarding.ts'
 import { type RecordedConnection, startRawOrigin } from '../testing/origin.ts'
 import { createTestPki } from '../testing/pki.ts'
 
@@ -33,6 +40,13 @@ test('what the new configuration would not open is closed: at once when idle, af
     }),
     TLS: () => ({ tls: upstreamTls({ insecureSkipVerify: true }) }),
     'another name': () => ({ name: 'outbound|80||other.example' }),
+    'a header of the PROXY protocol': () => ({ proxyProtocol: 'V2' }),
+    'another idle timeout': ({ pool }) => ({ pool: { ...pool, httpIdleTimeoutMs: 1 } }),
+    'fewer requests to a connection': ({ pool }) => ({ pool: { ...pool, maxRequestsPerConnection: 1 } }),
+    'another age': ({ pool }) => ({ pool: { ...pool, maxConnectionDurationMs: 60_000 } }),
+    'another keep-alive': ({ pool }) => ({
+      pool: { ...pool, keepAlive: { probes: null, timeMs: 60_000, intervalMs: null } },
+    }),
   }
   for (const [name, change] of Object.entries(changes)) {
     await using origin = await startRawOrigin({
@@ -58,6 +72,35 @@ test('what the new configuration would not open is closed: at once when idle, af
     await busy.closed
     assert.equal(first.cluster.stats.upstream_cx_active, 0, name)
   }
+})
+
+test('limits of the whole cluster cost no connection, nor does telling of callers; each has its own', async () => {
+  await using origin = await startRawOrigin({
+    onConnection: (connection) => {
+      let answered = 0
+      connection.on('bytes', () => {
+        const asked = connection.text.split('GET / ').length - 1
+        for (; answered < asked; answered++) answer(connection)
+      })
+    },
+  })
+  const model = clusterModel(origin.port, { proxyProtocol: 'V1' })
+  using first = testUpstream(model)
+  await first.get()
+  using second = testUpstream({ ...model, pool: { ...model.pool, maxConnections: 3, maxRequests: 3 } }, undefined, {
+    previous: first.set,
+  })
+  first.set.retire()
+  await new Promise((resolve) => setImmediate(resolve))
+  assert.equal((await second.get()).reused, true)
+  const other = second.send({ caller: { ...CALLER, sourcePort: CALLER.sourcePort + 1 } })
+  await responseOf(await other.outcome).body()
+  assert.deepEqual(
+    origin.connections.map(({ text }) => text.slice(0, text.indexOf('\r\n'))),
+    ['PROXY TCP4 192.0.2.7 192.0.2.1 40000 8080', 'PROXY TCP4 192.0.2.7 192.0.2.1 40001 8080'],
+  )
+  const [described] = second.set.describe()
+  assert.equal(described?.endpoints[0]?.cxActive, 2)
 })
 
 test('a request that began under a retired configuration still goes out, and leaves no connection behind', async () => {

@@ -7,11 +7,14 @@ import { type ClusterStats, newClusterStats } from '../core/stats.ts'
 import { type ClusterModel, UNLIMITED_POOL, type UpstreamTlsModel } from '../model/cluster.ts'
 import type { Settings } from '../model/settings.ts'
 import { createAddressGuard } from './address-guard.ts'
+import { Breakers } from './breakers.ts'
 import { type ClusterParts, type ClusterTls, UpstreamCluster } from './cluster.ts'
 import { type ClusterDescription, describeGroup, groupClusters, measureGroup } from './cluster-group.ts'
 import { HealthGroups } from './endpoint-health.ts'
 import { HashTables } from './hash-table.ts'
-import { poolKey, UpstreamPool } from './pool.ts'
+import { UpstreamPool } from './pool.ts'
+import { poolKey } from './pool-identity.ts'
+import { proxyHeader } from './proxy-protocol.ts'
 import { createNameResolver, type DnsCounters, type NameResolver } from './resolve.ts'
 
 /** PEM texts (identity/credentials.ts `upstream()`). Equal hashes mean interchangeable material. */
@@ -55,7 +58,7 @@ export const PASSTHROUGH_CLUSTER = 'PassthroughCluster'
 /** What a family of sets, each made from the one before, has in common. */
 type Shared = {
   readonly pools: Map<string, UpstreamPool>
-  readonly stats: Map<string, ClusterStats>
+  readonly breakers: Map<string, Breakers>
   readonly contexts: Map<string, SecureContext>
   readonly health: HealthGroups
   readonly tables: HashTables
@@ -91,7 +94,7 @@ export function createClusters(
   const contexts = new Set<string>()
   // Variants of one cluster (for tunnels) are one to whoever counts, and fail together.
   const parts = (statName: string, tls: ClusterTls | null): ClusterParts => ({
-    stats: statsOf(shared, statName),
+    breakers: breakersOf(shared, statName),
     tls,
     guard,
     resolver: dns.value,
@@ -105,13 +108,9 @@ export function createClusters(
       const key = poolKey(identity)
       const known = shared.pools.get(key)
       if (known !== undefined) return known
-      const { address, port, connectTimeoutMs } = identity
-      const pool = new UpstreamPool(
-        key,
-        identity,
-        { address, port, connectTimeoutMs, tls: dialTls },
-        statsOf(shared, statName),
-      )
+      const { proxy } = identity
+      const preface = proxy === null ? null : proxyHeader(proxy.version, proxy)
+      const pool = new UpstreamPool(key, identity, { ...identity, preface, tls: dialTls }, breakersOf(shared, statName))
       if (retired) {
         // A request that began under this configuration goes on, but leaves nothing behind.
         pool.retire()
@@ -150,11 +149,14 @@ export function createClusters(
     retire: () => {
       retired = true
       shared.living.delete(living)
+      const newest = [...shared.living].at(-1)
+      if (newest !== undefined) limit(newest)
       sweep(shared)
     },
   }
   shared.resolver = dns
   shared.living.add(living)
+  limit(living)
   families.set(set, shared)
   return set
 }
@@ -162,7 +164,7 @@ export function createClusters(
 function newFamily(dns: Settings['dns']): Shared {
   return {
     pools: new Map(),
-    stats: new Map(),
+    breakers: new Map(),
     contexts: new Map(),
     health: new HealthGroups(),
     tables: new HashTables(),
@@ -176,12 +178,17 @@ function newResolver(dns: Settings['dns']): NameResolver {
 }
 
 /** Counters of a cluster that is gone are kept: they must not start again at 0 when it comes back. */
-function statsOf(shared: Shared, name: string): ClusterStats {
-  const known = shared.stats.get(name)
+function breakersOf(shared: Shared, name: string): Breakers {
+  const known = shared.breakers.get(name)
   if (known !== undefined) return known
-  const stats = newClusterStats(name)
-  shared.stats.set(name, stats)
-  return stats
+  const breakers = new Breakers(newClusterStats(name))
+  shared.breakers.set(name, breakers)
+  return breakers
+}
+
+/** Its limits are the ones that hold, for requests of earlier configurations too. */
+function limit({ clusters }: Living): void {
+  for (const { breakers, model } of clusters.values()) breakers.limits = model.pool
 }
 
 function clusterTls(

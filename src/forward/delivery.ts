@@ -5,13 +5,14 @@
  * be repeated. Everything else is up to the route's retry policy (retry.ts).
  */
 import type { Readable } from 'node:stream'
-import { headerValue, headerValues } from '../core/attributes.ts'
+import { headerValue } from '../core/attributes.ts'
 import { grpcToHttpStatus } from '../core/grpc-status.ts'
 import { REFUSALS } from '../core/refusal.ts'
 import type { ClusterStats } from '../core/stats.ts'
 import type { ClusterModel } from '../model/cluster.ts'
-import type { ResponseLimits, UpstreamCluster } from './cluster.ts'
-import { connectUpstream, MAX_ATTEMPTS } from './connect.ts'
+import type { Carrier, CarryEvents, Line } from './carrier.ts'
+import type { UpstreamCluster } from './cluster.ts'
+import { MAX_ATTEMPTS } from './connect.ts'
 import { UpstreamEndpoint } from './endpoints.ts'
 import type {
   ForwardHandle,
@@ -21,30 +22,13 @@ import type {
   UpstreamFailure,
   UpstreamResponse,
 } from './forwarder.ts'
-import type { PooledConnection } from './pool.ts'
-
-/** What an engine reports about one attempt, in this order: one of the first two at most once, then `onEnded` once. */
-export type CarryEvents = {
-  readonly onResponse: (response: UpstreamResponse) => void
-  /** `silent`: not one byte came back on this attempt. */
-  readonly onFailure: (failure: UpstreamFailure, silent: boolean) => void
-  /** The connection has been given back (`complete`) or destroyed. */
-  readonly onEnded: (complete: boolean) => void
-}
-
-/** Carries one request over one connection, which it gives back or destroys. Must not call `events` synchronously. */
-export type Carrier = (
-  connection: PooledConnection,
-  request: OutgoingRequest,
-  limits: ResponseLimits,
-  events: CarryEvents,
-) => { abort(): void }
+import { UPSTREAM_OVERFLOW } from './transport-failure.ts'
 
 /** RFC 9110 §9.2.2; a proxy must not repeat others on its own (RFC 9112 §9.3.1), even when it could. */
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE'])
 
-export class Delivery implements ForwardHandle {
-  readonly #carrier: Carrier
+export class Delivery<L extends Line> implements ForwardHandle {
+  readonly #carrier: Carrier<L>
   readonly #cluster: UpstreamCluster
   readonly #request: OutgoingRequest
   readonly #handlers: ForwardHandlers
@@ -62,7 +46,7 @@ export class Delivery implements ForwardHandle {
 
   /** `attempt`: see forwarder.ts; null: there is only this one. */
   constructor(
-    carrier: Carrier,
+    carrier: Carrier<L>,
     cluster: UpstreamCluster,
     request: OutgoingRequest,
     handlers: ForwardHandlers,
@@ -133,7 +117,7 @@ export class Delivery implements ForwardHandle {
       return
     }
     this.#try?.onEndpoint(picked)
-    const idle = fresh ? null : picked.pool.takeIdle()
+    const idle = fresh ? null : this.#carrier.take(picked, this.#cluster, this.#request)
     if (idle !== null) {
       picked.active++
       this.#release = () => {
@@ -142,9 +126,8 @@ export class Delivery implements ForwardHandle {
       this.#carry(picked, idle)
       return
     }
-    this.#cluster.stats.upstream_rq_pending_total++
-    this.#cluster.stats.upstream_rq_pending_active++
-    this.#dialling = connectUpstream(
+    if (!this.#cluster.breakers.admitPending()) return this.#fail(UPSTREAM_OVERFLOW)
+    this.#dialling = this.#carrier.connect(
       this.#cluster,
       this.#request,
       {
@@ -170,32 +153,39 @@ export class Delivery implements ForwardHandle {
 
   #stopDialling(): { cancel(): void } | null {
     const dialling = this.#dialling
-    if (dialling !== null) this.#cluster.stats.upstream_rq_pending_active--
+    if (dialling !== null) this.#cluster.breakers.releasePending()
     this.#dialling = null
     return dialling
   }
 
-  #carry(endpoint: UpstreamEndpoint, connection: PooledConnection): void {
-    const { stats, limits } = this.#cluster
+  #carry(endpoint: UpstreamEndpoint, connection: L): void {
+    const { breakers, stats, limits } = this.#cluster
+    const { protocol } = this.#carrier
     const { reused } = connection
+    if (!breakers.admitRequest()) {
+      connection.release()
+      this.#letGo()
+      return this.#fail(UPSTREAM_OVERFLOW)
+    }
     if (this.#repeated) stats.upstream_rq_retry++
     this.#handlers.onConnected({
       host: endpoint.text,
       localAddress: connection.localAddress,
       reused,
-      protocol: 'HTTP/1.1',
+      protocol,
     })
     if (this.#aborted) {
+      breakers.releaseRequest()
       connection.destroy()
       return
     }
     stats.upstream_rq_total++
-    stats.upstream_rq_active++
+    if (!reused && protocol === 'HTTP/1.1') stats.upstream_cx_http1_total++
     endpoint.connected(false)
     this.#awaited = endpoint
     let again = false
     let answered = false
-    this.#attempt = this.#carrier(connection, this.#request, limits, {
+    const events: CarryEvents = {
       onResponse: (response) => {
         if (this.#aborted) return
         this.#settled = true
@@ -218,7 +208,7 @@ export class Delivery implements ForwardHandle {
       },
       onEnded: (complete) => {
         this.#attempt = null
-        stats.upstream_rq_active--
+        breakers.releaseRequest()
         if (!complete && answered && !this.#aborted) {
           stats.upstream_rq_rx_reset++
           endpoint.failed()
@@ -228,7 +218,8 @@ export class Delivery implements ForwardHandle {
         this.#repeated = true
         this.#next(true)
       },
-    })
+    }
+    this.#attempt = this.#carrier.carry(connection, this.#request, limits, events, this.#cluster)
   }
 
   #repeatable(): boolean {
@@ -268,15 +259,4 @@ function outcomeOf({ status, headers }: UpstreamResponse): number {
  */
 function addressesPerTry({ discovery, endpoints }: ClusterModel): number {
   return discovery === 'static' || endpoints.length > 1 ? 1 : MAX_ATTEMPTS
-}
-
-/**
- * The body length that the fields declare: a number, `chunked` when there is a body without a length, null when there
- * is no body. Undefined: the fields and the body contradict each other.
- */
-export function declaredLength(request: OutgoingRequest): number | 'chunked' | null | undefined {
-  const lengths = headerValues(request.headers, 'content-length')
-  if (lengths.length === 0) return request.body === null ? null : 'chunked'
-  const length = lengths.length === 1 && /^[0-9]{1,15}$/.test(lengths[0] as string) ? Number(lengths[0]) : undefined
-  return request.body === null && length !== 0 ? undefined : length
 }

@@ -8,12 +8,14 @@ import type { LoadBalancerModel, OutlierDetectionModel } from '../model/cluster.
 import type { AddressDenial, AddressGuard, AddressOrigin } from './address-guard.ts'
 import { EndpointChoice } from './endpoint-choice.ts'
 import type { EndpointHealth, HealthGroup } from './endpoint-health.ts'
-import type { UpstreamFailure } from './forwarder.ts'
+import type { CallerAddresses, UpstreamFailure } from './forwarder.ts'
 import type { HashTables } from './hash-table.ts'
 import { OutlierDetector } from './outlier.ts'
 import { hostPort, type UpstreamPool } from './pool.ts'
 import type { DnsAnswer } from './resolve.ts'
 import { addressDenied, NO_HEALTHY_UPSTREAM } from './transport-failure.ts'
+
+export type OpenPool = (address: string, port: number, caller: CallerAddresses, http2: boolean) => UpstreamPool
 
 /** One address and port that may be dialled, or the reason why it may not. */
 export class UpstreamEndpoint {
@@ -31,13 +33,14 @@ export class UpstreamEndpoint {
   /** Requests under way: what LEAST_REQUEST compares. */
   active = 0
   readonly #detector: OutlierDetector | null
-  readonly #openPool: (address: string, port: number) => UpstreamPool
+  readonly #openPool: OpenPool
   #pool: UpstreamPool | null = null
+  #http2Pool: UpstreamPool | null = null
 
   constructor(
     spec: Pick<EndpointSource, 'address' | 'port' | 'weight' | 'priority'>,
     denied: AddressDenial | null,
-    openPool: (address: string, port: number) => UpstreamPool,
+    openPool: OpenPool,
     health: EndpointHealth | null,
     detector: OutlierDetector | null,
   ) {
@@ -71,13 +74,15 @@ export class UpstreamEndpoint {
     if (this.#detector !== null && this.health !== null) this.#detector.connected(this.health, final)
   }
 
-  get pool(): UpstreamPool {
-    if (this.#pool === null || this.#pool.retired) this.#pool = this.#openPool(this.address, this.port)
-    return this.#pool
-  }
-  /** Without opening one. */
-  get openConnections(): number {
-    return this.#pool?.open ?? 0
+  /** One pool for all callers, unless connections tell of theirs (PROXY protocol); another where HTTP/2 is spoken. */
+  poolFor(caller: CallerAddresses, http2 = false): UpstreamPool {
+    const known = http2 ? this.#http2Pool : this.#pool
+    if (known !== null && !known.retired) return known
+    const pool = this.#openPool(this.address, this.port, caller, http2)
+    if (pool.identity.proxy !== null) return pool
+    if (http2) this.#http2Pool = pool
+    else this.#pool = pool
+    return pool
   }
 }
 
@@ -96,7 +101,7 @@ type Group = { readonly source: EndpointSource; answer: DnsAnswer | null; endpoi
 
 export type EndpointSetParts = {
   readonly guard: AddressGuard
-  readonly openPool: (address: string, port: number) => UpstreamPool
+  readonly openPool: OpenPool
   /** Addresses newly refused by the guard. */
   readonly onDenied: (count: number) => void
   /** The failure while no name has an answer. */

@@ -3,6 +3,7 @@
  * header fields exactly as they are to go out) and a cluster; an engine carries it. Engines are interchangeable
  * (contract §10); nothing behind this seam may change a byte of what was judged.
  */
+import type { Socket } from 'node:net'
 import type { Readable } from 'node:stream'
 import type { HeaderList } from '../core/attributes.ts'
 import type { RefusalKind } from '../core/refusal.ts'
@@ -44,14 +45,52 @@ export type OutgoingRequest = ConnectTarget & {
   readonly clientProtocol: 'HTTP/1.1' | 'HTTP/2'
 }
 
+/** Takes a body piece by piece, without a stream around it. */
+export type BodySink = {
+  /**
+   * `chunk` is the giver's again when this returns: what cannot be written at once has been copied. False: it is enough
+   * for now; `resume` of the flow will be called.
+   */
+  write(chunk: Buffer): boolean
+  /** The body is complete; `trailers` behind it, or null. */
+  end(trailers: HeaderList | null): void
+  /** It broke off: whoever reads must be able to tell. */
+  fail(error: Error): void
+}
+
+/** A body that can be given to a BodySink directly; engines that move bytes themselves offer it beside `body`. */
+export type BodyFlow = {
+  /** At most once, and then `body` may not be touched. Pieces may come before it returns. */
+  into(sink: BodySink): void
+  /** After `write` has returned false. */
+  resume(): void
+  /** Nobody wants the rest. Idempotent. */
+  destroy(): void
+}
+
 export type UpstreamResponse = {
   readonly status: number
   /** Lower-case names, hop-by-hop fields and everything named by `connection` removed, repeated fields kept apart. */
   readonly headers: HeaderList
   /** Errors (never ends cleanly) when the upstream dies in mid-body. Must be consumed or destroyed. */
   readonly body: Readable
-  /** Asked for once the body has ended: fields behind it, lower case; null: none. */
-  readonly trailers: () => HeaderList | null
+  /** The same body without a stream (then `body` is made on first use); absent where there is nothing but the stream. */
+  readonly flow?: BodyFlow
+  /** Asked for once the body has ended: fields behind it, lower case, or null. null: there will be none. */
+  readonly trailers: (() => HeaderList | null) | null
+  /** Only with the 101 of an upgrade (upgrade.ts): the bytes behind both heads. Keeps half-open; ends when it is told to. */
+  readonly upgraded?: Socket
+}
+
+/** Why a response body broke off, for whoever has to say so. */
+export class UpstreamBroke extends Error {
+  /** The row that would have been the answer before the head. */
+  readonly kind: RefusalKind
+
+  constructor(kind: RefusalKind) {
+    super(`the response broke off: ${kind}`)
+    this.kind = kind
+  }
 }
 
 /** Why there is no response. `kind` is a row of core/refusal.ts. */

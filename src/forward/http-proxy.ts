@@ -11,8 +11,9 @@ import ProxyServer from 'http-proxy'
 import common from 'http-proxy/lib/http-proxy/common.js'
 import { headerValue } from '../core/attributes.ts'
 import { fieldsAreCarriable } from '../core/headers.ts'
+import { type Carrier, type CarryEvents, declaredLength, HTTP1_LINES } from './carrier.ts'
 import type { ResponseLimits } from './cluster.ts'
-import { type Carrier, type CarryEvents, Delivery, declaredLength } from './delivery.ts'
+import { Delivery } from './delivery.ts'
 import type { Forwarder } from './engine.ts'
 import type { OutgoingRequest, UpstreamFailure } from './forwarder.ts'
 import type { PooledConnection } from './pool.ts'
@@ -46,10 +47,13 @@ export function createHttpProxyForwarder(): Forwarder {
   proxy.on('proxyRes', (response, attempt) => attempt.respond(response))
   // Without a listener the package throws; errors arrive through the callback of `web`.
   proxy.on('error', (error, attempt) => attempt.broke(error))
-  const carrier: Carrier = (connection, request, limits, events) => {
-    const attempt = new Attempt(connection, request, limits, events)
-    attempt.start(proxy)
-    return attempt
+  const carrier: Carrier<PooledConnection> = {
+    ...HTTP1_LINES,
+    carry: (connection, request, limits, events) => {
+      const attempt = new Attempt(connection, request, limits, events)
+      attempt.start(proxy)
+      return attempt
+    },
   }
   return {
     send: (cluster, request, handlers, attempt = null) => new Delivery(carrier, cluster, request, handlers, attempt),
@@ -185,7 +189,7 @@ class Attempt extends EventEmitter {
     this.#keepAliveMs = cleaned.keepAliveMs
     this.#settled = true
     this.#response = response
-    this.#events.onResponse({ status: statusCode, headers: cleaned.headers, body: response, trailers: () => null })
+    this.#events.onResponse({ status: statusCode, headers: cleaned.headers, body: response, trailers: null })
   }
 
   /** Any error of the upstream's side, before or after the response head. */

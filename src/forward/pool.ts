@@ -3,66 +3,58 @@
  * and knows nothing of HTTP: an engine borrows a verified socket and gives it back when the exchange on it is complete.
  */
 import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import type { ClusterStats } from '../core/stats.ts'
-import { type DialFailure, type DialTarget, dial } from './dial.ts'
-
-/** Everything that makes two connections interchangeable, and nothing else. */
-export type PoolIdentity = {
-  /** Counters and limits are per cluster, so its name is part of the identity. */
-  readonly cluster: string
-  readonly address: string
-  readonly port: number
-  readonly connectTimeoutMs: number
-  readonly idleTimeoutMs: number
-  readonly tls: {
-    readonly mode: string
-    readonly serverName: string | null
-    readonly names: readonly string[]
-    readonly skipVerify: boolean
-    /** Hash over CA bundle, client certificate and key. */
-    readonly materialHash: string
-  } | null
-}
-
-/** Structured, never joined strings: no value can be mistaken for two. */
-export function poolKey(identity: PoolIdentity): string {
-  const { cluster, address, port, connectTimeoutMs, idleTimeoutMs, tls } = identity
-  return JSON.stringify([
-    cluster,
-    address,
-    port,
-    connectTimeoutMs,
-    idleTimeoutMs,
-    tls === null ? null : [tls.mode, tls.serverName, tls.names, tls.skipVerify, tls.materialHash],
-  ])
-}
+import type { Breakers } from './breakers.ts'
+import { BulkReader } from './bulk-reader.ts'
+import type { TunnelTarget } from './connect-tunnel.ts'
+import { type DialFailure, type DialHandlers, type DialTarget, dial } from './dial.ts'
+import { armIdle, disarmIdle, newIdleTimer, type Resting, removeIdle } from './idle-timers.ts'
+import type { PoolIdentity } from './pool-identity.ts'
+import { Inlet } from './wire/inlet.ts'
 
 /** Idle connections kept per pool; as many as Node's own agent keeps. */
 const MAX_IDLE = 256
 const CLOSING_MARGIN_MS = 1_000
+/** What a Node timer can wait; beyond that it would not wait at all. */
+const MAX_TIMER_MS = 2 ** 31 - 1
 
-export type AcquireHandlers = {
-  readonly onReady: (connection: PooledConnection) => void
+/** How a connection is read: as any stream, by a BulkReader, or by an Inlet (where TLS and tunnels leave one the choice). */
+export type Reading = 'stream' | 'bulk' | 'inlet'
+
+export type AcquireHandlers<C = PooledConnection> = {
+  readonly onReady: (connection: C) => void
   readonly onFailed: (failure: DialFailure) => void
+}
+
+export type Sharing = {
+  /** Begins to close the one that carries nothing and has done so longest; false: all carry something. */
+  closeIdle(): boolean
+  /** Each ends when it carries nothing more. */
+  retire(): void
 }
 
 export class UpstreamPool {
   readonly key: string
   readonly identity: PoolIdentity
+  readonly breakers: Breakers
   readonly stats: ClusterStats
   readonly #target: DialTarget
   readonly #idle: PooledConnection[] = []
   #open = 0
   #dialling = 0
   #retired = false
+  /** Whoever lets several requests share each connection (http2-lines.ts): such connections are never idle to the pool. */
+  sharing: Sharing | null = null
   /** Latest TLS session of this very profile: resuming it cannot skip a check that this pool would make. */
   #session: Buffer | null = null
 
-  constructor(key: string, identity: PoolIdentity, target: DialTarget, stats: ClusterStats) {
+  constructor(key: string, identity: PoolIdentity, target: DialTarget, breakers: Breakers) {
     this.key = key
     this.identity = identity
     this.#target = target
-    this.stats = stats
+    this.breakers = breakers
+    this.stats = breakers.stats
   }
 
   get open(): number {
@@ -87,23 +79,32 @@ export class UpstreamPool {
     return null
   }
 
-  /** A fresh connection. Exactly one handler is called, later, unless cancelled. */
-  dial(handlers: AcquireHandlers): { cancel(): void } {
-    const { stats } = this
-    stats.upstream_cx_total++
-    stats.upstream_cx_active++
+  /**
+   * A fresh connection; null: the cluster has as many as it may (`breakers.wait`). Exactly one handler is called, later,
+   * unless cancelled. `bulk`: it carries opaque bytes. `tunnel`: see connect-tunnel.ts.
+   */
+  dial(
+    handlers: AcquireHandlers,
+    reading: Reading = 'stream',
+    tunnel: TunnelTarget | null = null,
+  ): { cancel(): void } | null {
+    const { breakers, stats } = this
+    if (!breakers.admitConnection(this)) return null
     this.#dialling++
     const ended = () => {
       this.#dialling--
-      stats.upstream_cx_active--
-      stats.upstream_cx_destroy++
+      breakers.releaseConnection(this)
     }
-    const attempt = dial(this.#target, this.#session, {
-      onReady: (socket) => {
-        if (this.#target.tls !== null) stats.ssl_handshake++
+    const { tls, preface } = this.#target
+    const reader = reading === 'bulk' && tls === null && tunnel === null ? new BulkReader() : null
+    const inlet = reading === 'inlet' ? new Inlet() : null
+    const opened: DialHandlers = {
+      onReady: (socket, stream) => {
+        if (tls !== null) stats.ssl_handshake++
         this.#dialling--
         this.#open++
-        handlers.onReady(new PooledConnection(this, socket))
+        inlet?.attach(socket, tls === null || preface === null)
+        handlers.onReady(new PooledConnection(this, socket, reader, inlet, stream))
       },
       onFailed: (failure) => {
         ended()
@@ -115,7 +116,8 @@ export class UpstreamPool {
       onSession: (session) => {
         this.#session = session
       },
-    })
+    }
+    const attempt = dial(this.#target, this.#session, opened, inlet ?? reader, tunnel)
     let cancelled = false
     return {
       cancel: () => {
@@ -137,47 +139,110 @@ export class UpstreamPool {
 
   /** Called by a connection that has become idle. */
   keep(connection: PooledConnection): void {
-    if (this.#retired || this.#idle.length >= MAX_IDLE) connection.destroy()
-    else this.#idle.push(connection)
+    if (this.#retired || this.#idle.length >= MAX_IDLE) return connection.destroy()
+    const waiter = this.breakers.next(this)
+    if (waiter === null) this.#idle.push(connection)
+    else if (waiter === 'make-way') connection.destroy()
+    // One that died in this very moment makes way by itself.
+    else if (connection.wake()) this.breakers.serve(waiter, connection)
+  }
+
+  /** For a connection that is wanted elsewhere: closes the one that has been idle longest. False: none is. */
+  closeIdle(): boolean {
+    const connection = this.#idle.shift()
+    connection?.destroy()
+    return connection !== undefined || this.sharing?.closeIdle() === true
   }
 
   /** Called by a connection that has closed. */
   forget(connection: PooledConnection): void {
     this.#open--
-    this.stats.upstream_cx_active--
-    this.stats.upstream_cx_destroy++
     const index = this.#idle.indexOf(connection)
     if (index >= 0) this.#idle.splice(index, 1)
+    this.breakers.releaseConnection(this)
   }
 
   /** Idle connections close now, those in use when they are given back. Still dials for requests that began earlier. */
   retire(): void {
     this.#retired = true
     for (const connection of this.#idle.splice(0)) connection.destroy()
+    this.sharing?.retire()
   }
 }
 
-export class PooledConnection {
+/** Given back in this turn of the event loop. */
+let givenBack: PooledConnection[] = []
+
+function keepGivenBack(): void {
+  const connections = givenBack
+  givenBack = []
+  for (const connection of connections) connection.rested()
+}
+
+export class PooledConnection implements Resting {
   readonly socket: Socket
+  /** Who alone may read the socket; null: it is read as a stream. */
+  readonly reader: BulkReader | null
+  /** The bytes of a tunnel; else the socket itself. */
+  readonly stream: Duplex
   /** `ip:port` of our end. */
   readonly localAddress: string
   readonly #pool: UpstreamPool
   #uses = 0
   #resting = false
+  /** Has reached its age: it carries what it carries, and nothing more. */
+  #old = false
+  #age: NodeJS.Timeout | null = null
+  /** Called at that age, by which it should end as soon as it carries nothing. */
+  onOld: (() => void) | null = null
   #countedRead = 0
   #countedWritten = 0
+  readonly #idle = newIdleTimer(this)
+  /** Who reads it from its beginning to its end; null: those who carry, each for as long as that takes. */
+  #inlet: Inlet | null
   readonly #die = (): void => {
     this.destroy()
   }
 
-  constructor(pool: UpstreamPool, socket: Socket) {
+  constructor(pool: UpstreamPool, socket: Socket, reader: BulkReader | null, inlet: Inlet | null, stream: Duplex) {
+    this.#inlet = inlet
     this.#pool = pool
     this.socket = socket
+    this.reader = reader
+    this.stream = stream
     this.localAddress = hostPort(socket.localAddress ?? '', socket.localPort ?? 0)
     socket.once('close', () => {
+      if (this.#age !== null) clearTimeout(this.#age)
+      removeIdle(this.#idle)
       this.account()
       pool.forget(this)
     })
+    const { maxDurationMs } = pool.identity
+    // An upstream alone must not keep a process alive that has nothing else to do.
+    if (maxDurationMs > 0) this.#age = setTimeout(this.#retire, Math.min(maxDurationMs, MAX_TIMER_MS)).unref()
+  }
+
+  readonly #retire = (): void => {
+    this.#old = true
+    this.#pool.stats.upstream_cx_max_duration_reached++
+    if (this.#resting) this.destroy()
+    else this.onOld?.()
+  }
+
+  /** From now on only by this one. */
+  takeInlet(): Inlet {
+    if (this.#inlet === null) {
+      this.#inlet = new Inlet()
+      this.#inlet.attach(this.socket, false)
+    }
+    return this.#inlet
+  }
+
+  /** Of its idle timer. */
+  tire(): void {
+    if (!this.#resting) return
+    this.#pool.stats.upstream_cx_idle_timeout++
+    this.destroy()
   }
 
   /** True once a request has been carried before the present one. */
@@ -200,24 +265,32 @@ export class PooledConnection {
     this.account()
     this.#uses++
     const { socket } = this
+    const { idleTimeoutMs, maxRequests } = this.#pool.identity
+    const spent = maxRequests !== null && this.#uses >= maxRequests
+    if (spent) this.#pool.stats.upstream_cx_max_requests++
     // 0 means no limit, as in DestinationRule.
-    const own = this.#pool.identity.idleTimeoutMs || Number.POSITIVE_INFINITY
+    const own = idleTimeoutMs || Number.POSITIVE_INFINITY
     const restMs = keepAliveMs === null ? own : Math.min(own, keepAliveMs - CLOSING_MARGIN_MS)
-    if (restMs <= 0 || socket.destroyed || !socket.writable || !socket.readable || this.#pool.retired) {
+    const usable = !spent && !this.#old && !this.#pool.retired
+    if (!usable || restMs <= 0 || socket.destroyed || !socket.writable || !socket.readable) {
       this.destroy()
       return
     }
     this.#resting = true
-    socket.on('data', this.#die)
-    socket.on('end', this.#die)
-    socket.on('timeout', this.#die)
-    socket.setTimeout(restMs === Number.POSITIVE_INFINITY ? 0 : restMs)
-    socket.resume()
-    // An idle upstream must not keep a process alive that has nothing else to do.
-    socket.unref()
-    setImmediate(() => {
-      if (this.#resting && !socket.destroyed) this.#pool.keep(this)
-    })
+    if (restMs !== Number.POSITIVE_INFINITY) armIdle(this.#idle, restMs)
+    if (this.#inlet === null) {
+      socket.on('data', this.#die)
+      socket.on('end', this.#die)
+      socket.resume()
+      // An idle upstream must not keep a process alive that has nothing else to do.
+      socket.unref()
+    }
+    if (givenBack.push(this) === 1) setImmediate(keepGivenBack)
+  }
+
+  /** A turn of the event loop has passed. */
+  rested(): void {
+    if (this.#resting && !this.socket.destroyed) this.#pool.keep(this)
   }
 
   /** Called by the pool when the connection is taken again; false: it died at rest. */
@@ -228,11 +301,12 @@ export class PooledConnection {
       return false
     }
     this.#resting = false
-    socket.removeListener('data', this.#die)
-    socket.removeListener('end', this.#die)
-    socket.removeListener('timeout', this.#die)
-    socket.setTimeout(0)
-    socket.ref()
+    disarmIdle(this.#idle)
+    if (this.#inlet === null) {
+      socket.removeListener('data', this.#die)
+      socket.removeListener('end', this.#die)
+      socket.ref()
+    }
     return true
   }
 

@@ -9,6 +9,8 @@ export type CleanedHeaders =
       readonly why: null
       /** How long the upstream says it keeps the connection (`Keep-Alive: timeout=N`), milliseconds; null: it does not say. */
       readonly keepAliveMs: number | null
+      /** It says that the connection may carry further requests (RFC 9112 §9.3). */
+      readonly persistent: boolean
     }
   | { readonly headers: null; readonly why: string }
 
@@ -51,5 +53,6 @@ export function cleanResponseHeaders(raw: readonly string[], http10: boolean, ma
     if (isHopByHop(name) || nominated?.has(name) === true) continue
     headers.push(name, raw[i + 1] as string)
   }
-  return { headers, why: null, keepAliveMs }
+  const persistent = nominated?.has('close') !== true && (!http10 || nominated?.has('keep-alive') === true)
+  return { headers, why: null, keepAliveMs, persistent }
 }

@@ -20,6 +20,11 @@ export function takeRetry(stats: ClusterStats, pool: ConnectionPoolModel): boole
   return true
 }
 
+/** True while no retry may begin. */
+export function retriesExhausted(stats: ClusterStats, pool: ConnectionPoolModel): boolean {
+  return retriesUnderWay(stats) >= limit(stats, pool)
+}
+
 export function giveRetryBack(stats: ClusterStats): void {
   underWay.set(stats, retriesUnderWay(stats) - 1)
 }

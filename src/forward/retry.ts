@@ -20,6 +20,7 @@ import type {
   UpstreamFailure,
   UpstreamResponse,
 } from './forwarder.ts'
+import { speaksHttp2 } from './http-version.ts'
 import { ReplayableBody } from './replayable-body.ts'
 import { giveRetryBack, takeRetry } from './retry-budget.ts'
 import {
@@ -104,9 +105,7 @@ class Retrying implements ForwardHandle, ForwardHandlers, Try {
 
   /** A failure to connect leaves the body untouched, so most requests to HTTP/1.1 upstreams need not keep theirs. */
   #keepsBody(): boolean {
-    if (this.#policy.afterSend) return true
-    const { protocol } = this.#cluster.model
-    return protocol === 'http2' || (protocol === 'client' && this.#request.clientProtocol === 'HTTP/2')
+    return this.#policy.afterSend || speaksHttp2(this.#cluster.model, this.#request.clientProtocol)
   }
 
   #keep(source: NonNullable<OutgoingRequest['body']>): ReplayableBody {

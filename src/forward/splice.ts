@@ -5,6 +5,8 @@
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
+import type { BulkReader } from './bulk-reader.ts'
+import { StreamCopy } from './stream-copy.ts'
 
 /** Why a copy ended. `down` is the caller's side, `up` the outside. */
 export type SpliceEnd = 'finished' | 'down-failed' | 'up-failed' | 'idle' | 'max-duration' | 'closed'
@@ -31,14 +33,27 @@ export class Splice {
   #seen = -1
   #open = 2
   #why: SpliceEnd = 'finished'
+  /** Closes by itself, by RST, and must not be destroyed before. */
+  #resetting: Duplex | null = null
 
-  /** Starts copying. `onEnd` is called once, when both sides have closed. */
-  constructor(down: Duplex, up: Duplex, limits: SpliceLimits, onEnd: (why: SpliceEnd) => void) {
+  /** Starts copying. `onEnd` is called once, when both sides have closed. `upReader`: must read `up`, if there is one. */
+  constructor(
+    down: Duplex,
+    up: Duplex,
+    limits: SpliceLimits,
+    onEnd: (why: SpliceEnd) => void,
+    upReader: BulkReader | null = null,
+  ) {
     this.#down = down
     this.#up = up
     this.#onEnd = onEnd
-    this.#copy(down, up, (count) => (this.bytesUp += count))
-    this.#copy(up, down, (count) => (this.bytesDown += count))
+    new StreamCopy(down, up, (count) => (this.bytesUp += count))
+    const countDown = (count: number) => (this.bytesDown += count)
+    if (upReader === null) new StreamCopy(up, down, countDown)
+    else upReader.start(down, countDown)
+    // FIN goes on as FIN; the other direction stays open until its own end.
+    down.once('end', () => up.end())
+    up.once('end', () => down.end())
     down.once('error', () => this.end('down-failed'))
     up.once('error', () => this.end('up-failed'))
     down.once('close', () => this.#closed(up))
@@ -51,27 +66,32 @@ export class Splice {
   /** Ends both sides now. The first reason given is the one reported. */
   end(why: SpliceEnd): void {
     if (this.#why === 'finished') this.#why = why
-    if (why === 'up-failed') abort(this.#down)
-    else this.#down.destroy()
-    if (why === 'down-failed') abort(this.#up)
-    else this.#up.destroy()
+    this.#stop(this.#down, why === 'up-failed')
+    this.#stop(this.#up, why === 'down-failed')
   }
 
-  #copy(from: Duplex, to: Duplex, count: (bytes: number) => void): void {
-    from.on('data', (chunk: Buffer) => {
-      count(chunk.length)
-      if (!to.write(chunk)) from.pause()
-    })
-    to.on('drain', () => from.resume())
-    // FIN goes on as FIN; the other direction stays open until its own end.
-    from.once('end', () => to.end())
+  /**
+   * `reset`: what was cut on one side must not look like a clean end on the other. RST is passed on as RST, as Envoy does
+   * since 1.28; TLS tells by the close_notify that is missing.
+   */
+  #stop(side: Duplex, reset: boolean): void {
+    if (side === this.#resetting) return
+    // After our FIN there can be no RST: libuv refuses it, and Node would never close the socket.
+    if (!reset || !(side instanceof Socket) || side instanceof TLSSocket || side.destroyed || side.writableEnded) {
+      side.destroy()
+      return
+    }
+    const waits = side.writableLength > 0
+    side.resetAndDestroy()
+    if (waits) side.destroy()
+    else this.#resetting = side
   }
 
   /** A side that went away without having ended takes the other with it; after a clean end the other may still drain. */
   #closed(other: Duplex): void {
     this.#open -= 1
     if (this.#open > 0) {
-      if (!other.destroyed && !(other.writableEnded && other.readableEnded)) {
+      if (!other.destroyed && other !== this.#resetting && !(other.writableEnded && other.readableEnded)) {
         if (other.writableLength > 0) other.end(() => other.destroy())
         else other.destroy()
       }
@@ -90,13 +110,4 @@ export class Splice {
       else this.#watchIdle(idleMs)
     }, idleMs)
   }
-}
-
-/**
- * What was cut on one side must not look like a clean end on the other: RST is passed on as RST, as Envoy does since 1.28.
- * TLS tells by the close_notify that is missing.
- */
-function abort(side: Duplex): void {
-  if (side instanceof Socket && !(side instanceof TLSSocket) && !side.destroyed) side.resetAndDestroy()
-  else side.destroy()
 }

@@ -71,6 +71,11 @@ export function tlsFailure(code: string): UpstreamFailure {
   return failure('connect_failure', `TLS_error:SSL routines:${word}:TLS_error_end`, true)
 }
 
+/** The proxy that a tunnel leads through did not open it: its status, or what is wrong with its answer. */
+export function tunnelFailure(why: string): UpstreamFailure {
+  return failure('connect_failure', `tunnel refused: ${why}`, true)
+}
+
 export function tlsFault(code: string): TlsFault {
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') return 'name'
   return CHAIN_ERRORS.has(code) ? 'chain' : 'other'
@@ -83,6 +88,10 @@ export function isTlsError(code: string): boolean {
 
 export const CONNECT_TIMEOUT: UpstreamFailure = plain('connect_timeout')
 export const UPSTREAM_CLOSED: UpstreamFailure = plain('upstream_closed')
+/** One HTTP/2 stream was reset by the other side. */
+export const UPSTREAM_RESET: UpstreamFailure = plain('upstream_reset')
+/** A circuit breaker of the cluster is open (breakers.ts). */
+export const UPSTREAM_OVERFLOW: UpstreamFailure = plain('upstream_overflow')
 export const NO_HEALTHY_UPSTREAM: UpstreamFailure = plain('no_healthy_upstream')
 export const DNS_FAILURE: UpstreamFailure = plain('dns_failure')
 

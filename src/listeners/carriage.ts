@@ -2,22 +2,32 @@
  * One judged request on its way out and its answer on the way back: retries, the route's timeout, streaming, trailers,
  * and what the record learns of all that. The exchange decides; this carries.
  */
+import type { Socket } from 'node:net'
 import { pipeline } from 'node:stream'
 import { type HeaderList, headerValue } from '../core/attributes.ts'
 import type { Flag } from '../core/flags.ts'
 import { returnedHeaders } from '../core/headers.ts'
-import type { Refusal, RefusalKind } from '../core/refusal.ts'
+import { REFUSALS, type Refusal, type RefusalKind } from '../core/refusal.ts'
 import type { UpstreamCluster } from '../forward/cluster.ts'
-import type { ForwardHandle, OutgoingRequest, UpstreamFailure, UpstreamResponse } from '../forward/forwarder.ts'
+import {
+  type ForwardHandle,
+  type OutgoingRequest,
+  UpstreamBroke,
+  type UpstreamFailure,
+  type UpstreamResponse,
+} from '../forward/forwarder.ts'
 import { sendWithRetries } from '../forward/retry.ts'
+import { upgradeForwarder } from '../forward/upgrade.ts'
 import type { RetryModel } from '../model/route.ts'
 import type { ExchangeRecord } from '../observe/record.ts'
 import { type Dressing, dressedFields, type FactsFor } from '../runtime/outgoing.ts'
 import type { Downstream } from './downstream.ts'
 import type { Environment, HttpConnection } from './environment.ts'
+import type { Judged } from './judged.ts'
 import type { Mirror } from './mirror.ts'
 import { SERVER } from './reply.ts'
 import { MAX_TIMER_MS } from './timer.ts'
+import { isForbidden, Upgrade } from './upgrade.ts'
 
 /** What an exchange lends to what carries its request. */
 export type Carried = {
@@ -31,6 +41,8 @@ export type Carried = {
   readonly finished: boolean
   /** Answers in place of the upstream. */
   refuse(refusal: Refusal): void
+  /** Of an upgrade: nothing is copied any more. `complete`: nobody cut it. */
+  ended(complete: boolean): void
 }
 
 /** What is to be carried. */
@@ -45,6 +57,8 @@ export type Load = {
   readonly factsFor: FactsFor
   /** Copies that are under way with it. */
   readonly mirrors: readonly Mirror[]
+  /** It asks for another protocol: what it was judged by, to be judged again. null: it does not. */
+  readonly upgrade: Judged | null
 }
 
 /** Failures that come before any address was tried. */
@@ -56,6 +70,10 @@ export class Carriage {
   readonly #sentAt = performance.now()
   #handle: ForwardHandle | null = null
   #timer: NodeJS.Timeout | null = null
+  /** The timer is that of the wait for a connection. */
+  #waits = false
+  /** What has become of the request once its protocol has changed; its end is the exchange's. */
+  upgraded: Upgrade | null = null
 
   constructor(exchange: Carried, load: Load) {
     this.#exchange = exchange
@@ -64,14 +82,16 @@ export class Carriage {
 
   start(): void {
     const { environment, record } = this.#exchange
-    const { cluster, request, timeoutMs, retry } = this.#load
+    const { cluster, request, timeoutMs, retry, upgrade } = this.#load
     // Counting must not set the body flowing: it waits for its upstream.
     request.body?.once('resume', () =>
       request.body?.on('data', (chunk: Buffer) => (record.bytesReceived += chunk.length)),
     )
     record.upstreamAttempts = 1
-    this.#handle = sendWithRetries(environment.forwarder, cluster, request, retry, {
+    const forwarder = upgrade === null ? environment.forwarder : upgradeForwarder
+    this.#handle = sendWithRetries(forwarder, cluster, request, retry, {
       onConnected: (upstream) => {
+        this.#stopWaiting()
         record.upstreamHost = upstream.host
         record.upstreamLocalAddress = upstream.localAddress
         record.upstreamProtocol = upstream.protocol
@@ -85,10 +105,26 @@ export class Carriage {
     if (timeoutMs === null || timeoutMs === 0) return
     // As Envoy: the route's timeout runs from when the whole request has been read, over all tries.
     const arm = () => {
+      this.#stopTimer()
+      this.#waits = false
       if (!this.#exchange.finished) this.#timer = setTimeout(() => this.#timedOut(), Math.min(timeoutMs, MAX_TIMER_MS))
     }
-    if (request.body === null || request.body.readableEnded) arm()
-    else request.body.once('end', arm)
+    arm()
+    if (request.body === null || request.body.readableEnded) return
+    // Nothing of the body is read before there is a connection, so that waiting for one must have an end of its own.
+    this.#waits = true
+    request.body.once('end', arm)
+  }
+
+  #stopWaiting(): void {
+    if (!this.#waits) return
+    this.#waits = false
+    this.#stopTimer()
+  }
+
+  #stopTimer(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    this.#timer = null
   }
 
   /** Frees the upstream now; nothing is reported afterwards. Idempotent. */
@@ -98,8 +134,7 @@ export class Carriage {
 
   /** The exchange is over. `cut`: not as it should be, or before the request was. */
   end(cut: boolean): void {
-    if (this.#timer !== null) clearTimeout(this.#timer)
-    this.#timer = null
+    this.#stopTimer()
     if (cut) this.abort()
     for (const mirror of this.#load.mirrors) mirror.cut()
   }
@@ -125,27 +160,46 @@ export class Carriage {
     if (record.isGrpc) {
       this.#noteGrpcStatus(headers)
       if (record.grpcStatus === null)
-        response.body.once('end', () => this.#noteGrpcStatus(response.trailers() ?? NO_FIELDS))
+        response.body.once('end', () => this.#noteGrpcStatus(response.trailers?.() ?? NO_FIELDS))
     }
-    // Trailers are fields too: nothing that may not come back in the head may come behind the body.
-    const trailers = (): HeaderList | null => {
-      const fields = returnedHeaders(response.trailers() ?? NO_FIELDS, true)
-      return fields.length === 0 ? null : fields
-    }
-    const sink = downstream.start(response.status, headers, environment.draining(), trailers)
+    const { trailers, upgraded } = response
+    if (upgraded !== undefined) return this.#change(upgraded, headers)
+    // They are fields too: nothing that may not come back in the head may come behind the body.
+    const returned = trailers === null ? null : () => returnedTrailers(trailers())
+    const sink = downstream.start(response.status, headers, environment.draining(), returned)
     // The caller went away this very moment; `pipeline` would throw, and its `close` is on its way to us.
     if (sink.destroyed || sink.closed) return this.abort()
     response.body.on('data', (chunk: Buffer) => (record.bytesSent += chunk.length))
     // Before the pipeline tears the caller's side down: whose fault it was must be known when that closes.
-    response.body.once('error', () => {
+    response.body.once('error', (error) => {
       if (this.#exchange.finished || record.flags.includes('UT')) return
-      record.flags.push('UC')
-      record.responseCodeDetails = 'upstream_reset_after_response_started{connection_termination}'
+      const { flag, details } = REFUSALS[error instanceof UpstreamBroke ? error.kind : 'upstream_closed']
+      this.#flag(flag ?? 'UC')
+      record.responseCodeDetails = details.replace('_before_', '_after_')
     })
     pipeline(response.body, sink, (error) => {
       // The caller must be able to tell a cut answer from a whole one: its side is reset, never ended.
       if (error !== null && error !== undefined && !this.#exchange.finished) downstream.reset()
     })
+  }
+
+  /** The route's timeout was for the answer; what follows lasts as long as both sides want. */
+  #change(up: Socket, headers: string[]): void {
+    const { downstream, environment, record } = this.#exchange
+    const { upgrade: judged } = this.#load
+    this.#stopTimer()
+    if (judged === null || downstream.upgrade === null) return this.abort()
+    const snapshot = environment.active()
+    if (snapshot !== judged.snapshot && isForbidden(this.#exchange, judged, snapshot)) {
+      record.reason = 'policy_changed'
+      record.responseCodeDetails = 'downstream_local_disconnect(policy_changed)'
+      this.abort()
+      return downstream.reset()
+    }
+    const down = downstream.upgrade(headers)
+    // The caller went away this very moment: its `close` is on its way to us.
+    if (down.destroyed || down.closed) return this.abort()
+    this.upgraded = new Upgrade(this.#exchange, judged, down, up)
   }
 
   #noteGrpcStatus(fields: HeaderList): void {
@@ -181,3 +235,8 @@ export class Carriage {
 }
 
 const NO_FIELDS: HeaderList = []
+
+function returnedTrailers(trailers: HeaderList | null): HeaderList | null {
+  const fields = trailers === null ? NO_FIELDS : returnedHeaders(trailers, true)
+  return fields.length === 0 ? null : fields
+}

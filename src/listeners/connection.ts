@@ -10,7 +10,6 @@ import type { Reason } from '../core/reasons.ts'
 import type { ListenerStats } from '../core/stats.ts'
 import { peerOf } from '../identity/peer.ts'
 import { newRecord } from '../observe/record.ts'
-import type { OpenConnection } from '../runtime/connections.ts'
 import { currentServer, type ServerPlan } from '../runtime/snapshot.ts'
 import type { OpenTunnel } from '../runtime/tunnels.ts'
 import { type ClientHello, MAX_CLIENT_HELLO } from './client-hello.ts'
@@ -18,6 +17,7 @@ import { describeSocket } from './describe-socket.ts'
 import type { Environment, HttpConnection } from './environment.ts'
 import { type FirstBytes, firstBytesReader } from './first-bytes.ts'
 import { serveHttp2 } from './http2.ts'
+import { Occupied } from './occupied.ts'
 import { reidentify } from './reidentify.ts'
 import { sniff } from './sniff.ts'
 import { startExchange } from './start-exchange.ts'
@@ -49,21 +49,9 @@ class Accepted {
   readonly #gatewayPort: number
   readonly #raw: Socket
   #connection: Connection
-  /** Counts as open until its record is written: a tunnel may still be emptying itself into the outside. */
-  readonly #open: OpenConnection = {
-    drain: () => this.#drain(),
-    destroy: () => {
-      this.#tunnelled?.close('draining')
-      this.#raw.destroy()
-    },
-  }
-  #tunnelled: Pick<OpenTunnel, 'close'> | null = null
+  readonly #open: Occupied
   /** True once requests (or a record) speak for this connection. */
   #settled = false
-  /** Finish what runs: before there are requests, nothing does. HTTP/1.1 is told by its server. */
-  #drain = (): void => {
-    if (!this.#settled) this.#raw.destroy()
-  }
 
   constructor(environment: Environment, stats: ListenerStats, gatewayPort: number, raw: Socket) {
     this.#environment = environment
@@ -71,6 +59,10 @@ class Accepted {
     this.#gatewayPort = gatewayPort
     this.#raw = raw
     this.#connection = describeSocket(raw, gatewayPort)
+    // Finish what runs: before there are requests, nothing does. HTTP/1.1 is told by its server.
+    this.#open = new Occupied(environment.connections, raw, () => {
+      if (!this.#settled) raw.destroy()
+    })
   }
 
   begin(): void {
@@ -79,11 +71,9 @@ class Accepted {
     raw.setNoDelay(true)
     this.#stats.downstream_cx_total += 1
     this.#stats.downstream_cx_active += 1
-    this.#environment.connections.add(this.#open)
     raw.once('close', () => {
       this.#stats.downstream_cx_active -= 1
       this.#stats.downstream_cx_destroy += 1
-      if (this.#tunnelled === null) this.#environment.connections.delete(this.#open)
     })
     const listener = this.#environment.active().listeners.get(this.#gatewayPort)
     if (listener === undefined) return void raw.destroy()
@@ -211,8 +201,9 @@ class Accepted {
     let connection = this.#connection
     const chosenBy =
       tls === null ? (this.#connection.tls === null ? null : { sni: this.#connection.tls.sni, mesh: false }) : tls
+    let tunnel: Pick<OpenTunnel, 'close'> | null = null
     let ended = false
-    const tunnel = startTunnel(this.#environment, {
+    tunnel = startTunnel(this.#environment, {
       ...names,
       connection,
       stats: this.#stats,
@@ -232,11 +223,10 @@ class Accepted {
       },
       onEnd: () => {
         ended = true
-        this.#tunnelled = null
-        if (this.#raw.closed) this.#environment.connections.delete(this.#open)
+        if (tunnel !== null) this.#open.delete(tunnel)
       },
     })
-    if (!ended) this.#tunnelled = tunnel
+    if (!ended) this.#open.add(tunnel)
   }
 
   #http(socket: Socket, server: ServerPlan, tls: OuterTls | null, h2: boolean): void {
@@ -254,6 +244,7 @@ class Accepted {
       peerRules: server.peerRules,
       reidentify: (plan) => (tls === null ? null : reidentify(tls.socket, http.connection, http.peerRules, plan)),
       exchanges: new Set(),
+      upgrades: this.#open,
       poisoned: false,
       whenIdle: null,
     }
@@ -275,7 +266,7 @@ class Accepted {
         else this.#end(null, 'DC', code)
       },
     })
-    this.#drain = leave
+    this.#open.drain = leave
     session.once('close', () => this.#raw.destroy())
     if (environment.draining()) leave()
   }

@@ -1,6 +1,7 @@
 /** What the log says of a request before it is understood, and of one that was cut before its answer was out. */
 import { randomUUID } from 'node:crypto'
 import { headerValue } from '../core/attributes.ts'
+import type { Flag } from '../core/flags.ts'
 import type { ExchangeRecord } from '../observe/record.ts'
 import type { Downstream } from './downstream.ts'
 
@@ -26,10 +27,13 @@ function traceId(headers: readonly string[]): string | null {
   return w3c ?? headerValue(headers, 'x-b3-traceid') ?? headerValue(headers, 'b3')?.split('-')[0] ?? null
 }
 
+/** What says that somebody else than the caller ended it. */
+const OTHERS: readonly Flag[] = ['UC', 'UR', 'UPE', 'UT', 'LR']
+
 /** Why an exchange ended before its answer was out. True: the caller went away. `cutting`: the drain deadline has passed. */
 export function describeCut(record: ExchangeRecord, responded: boolean, cutting: boolean): boolean {
   if (!responded) record.responseCode = 0
-  if (record.reason !== null || record.flags.includes('UC') || record.flags.includes('UT')) return false
+  if (record.reason !== null || OTHERS.some((flag) => record.flags.includes(flag))) return false
   if (cutting) {
     record.reason = 'draining'
     record.responseCodeDetails = 'downstream_local_disconnect(drain_deadline)'

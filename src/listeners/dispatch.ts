@@ -4,6 +4,7 @@ import { outgoingTrailers } from '../core/headers.ts'
 import type { Refusal } from '../core/refusal.ts'
 import type { UpstreamCluster } from '../forward/cluster.ts'
 import type { OutgoingRequest } from '../forward/forwarder.ts'
+import { speaksHttp2 } from '../forward/http-version.ts'
 import { DEFAULT_RETRY, type ForwardAction, type MirrorModel } from '../model/route.ts'
 import { generatedCookie, hashOf } from '../runtime/hash-key.ts'
 import { isEdited, type OutgoingParts, outgoingParts, withShadowHost } from '../runtime/outgoing.ts'
@@ -54,15 +55,19 @@ export function dispatch(exchange: Carried, judged: Judged, corsFields: HeaderLi
     retry: judgement.passthrough ? DEFAULT_RETRY : (forward?.retry ?? null),
     dressing: { edits: parts.responseEdits, setCookie: cookie?.setCookie ?? null, corsFields },
     factsFor: factsOf(exchange, judged),
+    // A copy of a handshake would open a connection that nobody uses.
     mirrors:
-      forward === null || forward.mirrors.length === 0 ? NO_MIRRORS : sendMirrors(exchange, judged, request, forward),
+      forward === null || forward.mirrors.length === 0 || judged.upgrade
+        ? NO_MIRRORS
+        : sendMirrors(exchange, judged, request, forward),
+    upgrade: judged.upgrade ? judged : null,
   })
 }
 
 const NO_ROUTE = { action: null }
 
 function partsFor(exchange: Carried, judged: Judged, { model }: UpstreamCluster): OutgoingParts | null {
-  const { environment, record } = exchange
+  const { downstream, environment, record } = exchange
   const { judgement, attributes, nominated, snapshot } = judged
   return outgoingParts(
     judgement,
@@ -70,6 +75,7 @@ function partsFor(exchange: Carried, judged: Judged, { model }: UpstreamCluster)
     {
       nominated,
       external: model.external,
+      te: !judged.upgrade && downstream.protocol === 'HTTP/2' && speaksHttp2(model, downstream.protocol),
       propagateTrace: snapshot.settings.tracing.propagate,
       requestId: record.requestId as string,
       xForwardedFor: record.xForwardedFor as string,

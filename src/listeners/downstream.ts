@@ -1,6 +1,7 @@
 /** One request from a caller, whatever HTTP version carried it: the only view the exchange has of it. */
-import type { Readable, Writable } from 'node:stream'
+import type { Duplex, Readable, Writable } from 'node:stream'
 import type { HeaderList } from '../core/attributes.ts'
+import type { BodyFlow, BodySink } from '../forward/forwarder.ts'
 
 export type Downstream = {
   readonly protocol: 'HTTP/1.0' | 'HTTP/1.1' | 'HTTP/2'
@@ -23,10 +24,18 @@ export type Downstream = {
   /** Asked for once the body has ended: the request's trailer fields, lower case; null: none, or not to be forwarded. */
   trailers(): HeaderList | null
   /**
-   * Starts an answer from upstream; its body goes into the stream returned. `trailers` is asked when that ends; HTTP/1.1
-   * callers never see them (behaviour §10.5).
+   * Starts an answer from upstream; its body goes into the stream returned. `trailers` is asked when that ends (null: there
+   * will be none); HTTP/1.1 callers never see them (behaviour §10.5).
    */
-  start(status: number, headers: string[], close: boolean, trailers: () => HeaderList | null): Writable
+  start(status: number, headers: string[], close: boolean, trailers: (() => HeaderList | null) | null): Writable
+  /** The same without a stream; absent where there is nothing but the stream. `flow` is told when there is room again. */
+  startSink?(status: number, headers: string[], close: boolean, flow: Pick<BodyFlow, 'resume'>): BodySink
+  /**
+   * Answers that the protocol changes to what the request's `upgrade` field names (101, or 200 where it came by extended
+   * CONNECT), and hands over the bytes behind both heads; half-open is kept, and `onClose` told of a cut at most. `headers`:
+   * without those of the change itself. null: it cannot change here.
+   */
+  readonly upgrade: ((headers: string[]) => Duplex) | null
   /** Ends it now, so that the caller can tell it from a clean end: RST_STREAM, or the connection. */
   reset(): void
   /** True once a response head was sent. */

@@ -3,6 +3,7 @@
  * registered → route → fault → CORS → the route's own answer, or carry → record. Pins one snapshot at the start.
  * Whatever happens, `#finish` hands over exactly one record.
  */
+
 import type { HeaderList } from '../core/attributes.ts'
 import type { Flag } from '../core/flags.ts'
 import type { Refusal } from '../core/refusal.ts'
@@ -12,6 +13,7 @@ import { abortStatus, type ChosenFault, corsOf, faultOf } from '../runtime/inter
 import { type Judgement, judgeHttp } from '../runtime/judge.ts'
 import { type RouteAnswer, replaceFields, routeAnswer } from '../runtime/outgoing.ts'
 import type { Carriage, Carried } from './carriage.ts'
+import { countDecision } from './count-decision.ts'
 import { describeCut, describeRequest } from './describe.ts'
 import { dispatch } from './dispatch.ts'
 import type { Downstream, DownstreamEvents } from './downstream.ts'
@@ -58,7 +60,21 @@ export class Exchange implements DownstreamEvents, Carried {
     if (this.#started || this.finished) return
     this.#started = true
     this.http.stats.downstream_rq_total += 1
-    this.#judge()
+    try {
+      this.#judge()
+    } catch (error) {
+      this.#crash(error)
+    }
+  }
+
+  /** A mistake of ours costs this request, not all the others. */
+  #crash(error: unknown): void {
+    const { downstream, environment, record } = this
+    const { message, stack } = error instanceof Error ? error : new Error(String(error))
+    environment.warn(`a request was reset: ${message}`, { request_id: record.requestId, stack })
+    record.flags.push('LR')
+    record.responseCodeDetails = 'internal_error'
+    downstream.reset()
   }
 
   /** By what holds now: a pipelined request when its turn comes, a delayed one when its delay is over. */
@@ -78,7 +94,7 @@ export class Exchange implements DownstreamEvents, Carried {
     const judgement = judgeHttp(snapshot.judge, server.table, attributes, Math.random())
     this.#note(judgement)
     if (judgement.refusal !== null) return this.refuse(judgement.refusal)
-    const judged: Judged = { judgement, attributes, nominated: normal.nominated, snapshot }
+    const judged: Judged = { judgement, attributes, nominated: normal.nominated, upgrade: normal.upgrade, snapshot }
     this.#inject(judged)
   }
 
@@ -93,10 +109,7 @@ export class Exchange implements DownstreamEvents, Carried {
   #note(judgement: Judgement): void {
     const { http, record } = this
     // Judged again after a delay, it is still one request.
-    if (record.decision === null || !judgement.decision.allow) {
-      if (judgement.decision.allow) http.stats.rbac_allowed += 1
-      else http.stats.rbac_denied += 1
-    }
+    if (record.decision === null || !judgement.decision.allow) countDecision(http.stats, judgement.decision)
     record.decision = judgement.decision
     record.routeName = judgement.routeName
     record.upstreamCluster = judgement.clusterName
@@ -199,6 +212,12 @@ export class Exchange implements DownstreamEvents, Carried {
   }
 
   onClose = (complete: boolean): void => {
+    const upgraded = this.#carriage?.upgraded ?? null
+    if (upgraded === null) this.#finish(complete)
+    else if (!complete) upgraded.cut()
+  }
+
+  ended(complete: boolean): void {
     this.#finish(complete)
   }
 
@@ -218,7 +237,8 @@ export class Exchange implements DownstreamEvents, Carried {
 
   /** The connection went away under the request (also when its answer was still queued behind another). */
   connectionClosed(): void {
-    this.#finish(false)
+    // What an upgrade still has to give to the outside is given; both its sides tell of their end.
+    if ((this.#carriage?.upgraded ?? null) === null) this.#finish(false)
   }
 
   #finish(complete: boolean): void {

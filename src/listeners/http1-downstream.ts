@@ -2,6 +2,7 @@
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Readable, Writable } from 'node:stream'
 import type { Downstream } from './downstream.ts'
+import { http1Request } from './http1-request.ts'
 
 export class Http1Downstream implements Downstream {
   readonly protocol: 'HTTP/1.0' | 'HTTP/1.1'
@@ -12,6 +13,7 @@ export class Http1Downstream implements Downstream {
   readonly body: Readable | null
   readonly expectsContinue: boolean
   readonly expectsOther: boolean
+  readonly upgrade = null
   closes = false
   readonly #request: IncomingMessage
   readonly #response: ServerResponse
@@ -19,25 +21,11 @@ export class Http1Downstream implements Downstream {
   constructor(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean, expectsOther: boolean) {
     this.#request = request
     this.#response = response
-    this.protocol = request.httpVersionMajor === 1 && request.httpVersionMinor === 1 ? 'HTTP/1.1' : 'HTTP/1.0'
-    this.method = request.method ?? ''
-    this.target = request.url ?? ''
-    const raw = request.rawHeaders
-    let unknown = expectsOther
-    const headers = Array.from<string>({ length: raw.length })
-    const authorities: string[] = []
-    let hasBody = false
-    for (let i = 0; i < raw.length; i += 2) {
-      const name = (raw[i] as string).toLowerCase()
-      const value = raw[i + 1] as string
-      headers[i] = name
-      headers[i + 1] = value
-      if (name === 'host') authorities.push(value)
-      // Node takes `100-continue` anywhere in the value for the whole of it.
-      else if (name === 'expect') unknown ||= value.toLowerCase() !== '100-continue'
-      else if (name === 'transfer-encoding') hasBody = true
-      else if (name === 'content-length' && value !== '0') hasBody = true
-    }
+    const { protocol, method, target, headers, authorities, hasBody, expects } = http1Request(request)
+    this.protocol = protocol
+    this.method = method
+    this.target = target
+    const unknown = expectsOther || expects === 'other'
     this.expectsContinue = expectsContinue && !unknown
     this.expectsOther = unknown
     this.headers = headers

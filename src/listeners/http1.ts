@@ -3,15 +3,16 @@
  * What Node would let through quietly (several Host fields, header lists cut at a limit, other transfer codings) is
  * left visible for the exchange to refuse.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { RefusalKind } from '../core/refusal.ts'
 import type { Settings } from '../model/settings.ts'
+import { httpConnections } from './connection.ts'
 import type { Downstream, DownstreamEvents } from './downstream.ts'
 import { Http1Downstream } from './http1-downstream.ts'
-
-/** Envoy's delayed close: how long a caller may go on sending a body we have already refused, milliseconds. */
-const DELAYED_CLOSE_MS = 1000
+import { http1Request } from './http1-request.ts'
+import { lingeringClose } from './raw-answer.ts'
+import { UpgradeDownstream } from './upgrade-downstream.ts'
 
 export type Http1Handlers = {
   /** Called for each request; answers what to tell about its end, or null to drop it (the connection is doomed). */
@@ -43,6 +44,8 @@ export function createHttp1Server(limits: Settings['http'], handlers: Http1Handl
     connectionsCheckingInterval: 1000,
     keepAlive: false,
     noDelay: true,
+    // Others are requests like all: refused, unless `upgrade` is nothing that `Connection` names.
+    shouldUpgradeCallback: ({ socket }) => isIdle(socket),
   })
   // 0: no silent truncation of the list; the exchange counts fields itself.
   server.maxHeadersCount = 0
@@ -68,6 +71,15 @@ export function createHttp1Server(limits: Settings['http'], handlers: Http1Handl
   server.on('request', onRequest(false, false))
   server.on('checkContinue', onRequest(true, false))
   server.on('checkExpectation', onRequest(false, true))
+  server.on('upgrade', (request: IncomingMessage, socket: Socket, early: Buffer) => {
+    // Node's own listeners have been taken off it, and before 24.9 it does not ask first.
+    socket.on('error', () => {})
+    if (!isIdle(socket)) return void socket.destroy()
+    const downstream = new UpgradeDownstream(http1Request(request), socket, early)
+    const events = handlers.request(socket, downstream)
+    if (events === null) socket.resume()
+    else downstream.watch(events)
+  })
   server.on('connect', ({ url = '' }: IncomingMessage, socket: Socket) =>
     handlers.malformed(socket, 'connect_refused', url),
   )
@@ -103,29 +115,15 @@ export function createHttp1Server(limits: Settings['http'], handlers: Http1Handl
   }
 }
 
+/** No request waits for its answer: one for another protocol would come out of turn. */
+function isIdle(socket: Socket): boolean {
+  return httpConnections.get(socket)?.exchanges.size === 0
+}
+
 /** What a parser error means to the caller; null: the connection is gone, there is nobody to answer. */
 function refusalOf(code: string): RefusalKind | null {
   if (code === 'HPE_HEADER_OVERFLOW') return 'headers_too_large'
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return 'header_timeout'
   if (code === 'HPE_INVALID_EOF_STATE' || !code.startsWith('HPE_')) return null
   return 'bad_request'
-}
-
-/**
- * Ends a connection after what is still to be written. What the caller goes on sending is thrown away meanwhile: with
- * unread bytes the system would send RST, and the answer would be lost on its way.
- */
-export function lingeringClose(socket: Socket, last: string | null = null): void {
-  if (!socket.writable) return void socket.destroy()
-  if (last === null) socket.end()
-  else socket.end(last)
-  socket.resume()
-  setTimeout(() => socket.destroy(), DELAYED_CLOSE_MS)
-}
-
-/** The bytes of a refusal when there is no response object to write it with. */
-export function rawReply(status: number, headers: readonly string[], body: string): string {
-  let head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n`
-  for (let i = 0; i < headers.length; i += 2) head += `${headers[i]}: ${headers[i + 1]}\r\n`
-  return `${head}date: ${new Date().toUTCString()}\r\nconnection: close\r\n\r\n${body}`
 }

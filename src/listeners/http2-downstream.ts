@@ -1,6 +1,9 @@
 /** One HTTP/2 stream as the exchange sees it. */
 import { constants, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
-import { type Readable, Writable } from 'node:stream'
+import { type Duplex, type Readable, Writable } from 'node:stream'
+import type { HeaderList } from '../core/attributes.ts'
+import { fieldsByName } from '../core/headers.ts'
+import { CHANGE_FIELDS } from '../core/upgrade.ts'
 import type { Downstream } from './downstream.ts'
 
 export class Http2Downstream implements Downstream {
@@ -13,8 +16,14 @@ export class Http2Downstream implements Downstream {
   readonly body: Readable | null
   readonly expectsContinue: boolean
   readonly expectsOther: boolean
+  readonly upgrade: ((headers: string[]) => Duplex) | null
   readonly #session: ServerHttp2Session
   readonly #stream: ServerHttp2Stream
+  /** Bytes may follow that only the upstream, if anybody, reads. */
+  #uploads: boolean
+  #trailers: HeaderList | null = null
+  /** The answer is out but for its trailers. */
+  #owesTrailers = false
 
   constructor(
     session: ServerHttp2Session,
@@ -25,16 +34,17 @@ export class Http2Downstream implements Downstream {
   ) {
     this.#session = session
     this.#stream = stream
-    this.method = method
     const headers: string[] = []
     const authorities: string[] = []
     let path = ''
     let expect: string | null = null
+    let protocol: string | null = null
     for (let i = 0; i < raw.length; i += 2) {
       const name = raw[i] as string
       const value = raw[i + 1] as string
       if (name === ':path') path = value
       else if (name === ':authority') authorities.unshift(value)
+      else if (name === ':protocol') protocol = value
       else if (name.startsWith(':')) continue
       else {
         if (name === 'host') authorities.push(value)
@@ -42,19 +52,37 @@ export class Http2Downstream implements Downstream {
         headers.push(name, value)
       }
     }
+    const extended = method === 'CONNECT' && protocol !== null
+    // Extended CONNECT (RFC 8441) is judged as what it stands for, as in Envoy: the request that HTTP/1.1 would make of it.
+    if (extended) headers.push('connection', CHANGE_FIELDS[1], 'upgrade', protocol ?? '')
+    this.method = extended ? 'GET' : method
+    this.upgrade = extended ? (fields) => this.#change(fields) : null
     this.target = path
     this.authorities = authorities
     this.headers = headers
-    this.body = ended ? null : stream
+    this.body = ended || extended ? null : stream
     this.expectsContinue = expect !== null && expect.toLowerCase() === '100-continue'
     this.expectsOther = expect !== null && !this.expectsContinue
+    this.#uploads = !ended
+    if (ended) {
+      // Nothing is to be read; but a stream that nobody reads Node ends with RST_STREAM in place of END_STREAM when the
+      // caller's window is used up, and the answer would look cut.
+      stream.resume()
+      return
+    }
+    stream.once('trailers', (_fields, _flags, list: HeaderList) => (this.#trailers = list))
     stream.once('finish', () => {
-      // The answer is out before the request was: nobody reads the rest, so the caller is told to stop (RFC 9113 §8.1).
-      if (this.body === null || !this.complete || stream.readableEnded) return
-      stream.close(constants.NGHTTP2_NO_ERROR)
-      // Else Node would keep it until somebody has read what came so far, and an upstream may read no further.
-      process.nextTick(() => stream.destroy())
+      if (!this.#owesTrailers) this.#stopUpload()
     })
+  }
+
+  /** When the answer is out before the request was: nobody reads the rest, so the caller is told to stop (RFC 9113 §8.1). */
+  #stopUpload(): void {
+    const stream = this.#stream
+    if (!this.#uploads || !this.complete || stream.readableEnded) return
+    stream.close(constants.NGHTTP2_NO_ERROR)
+    // Else Node would keep it until somebody has read what came so far, and an upstream may read no further.
+    process.nextTick(() => stream.destroy())
   }
 
   /**
@@ -84,13 +112,36 @@ export class Http2Downstream implements Downstream {
     // A flat list, as it came: an object would take a field named `constructor` for its own.
     this.#stream.respond([':status', String(status), ...headers], { endStream: bare })
     if (!bare) this.#stream.end(body)
-    if (this.body !== null) this.#stream.resume()
+    if (this.#uploads) this.#stream.resume()
   }
 
-  start(status: number, headers: string[]): Writable {
+  start(status: number, headers: string[], _close: boolean, trailers: (() => HeaderList | null) | null): Writable {
+    const stream = this.#stream
     const bodiless = this.#bodiless(status)
-    if (this.#answerable) this.#stream.respond([':status', String(status), ...headers], { endStream: bodiless })
-    return bodiless ? new Writable({ write: (_chunk, _encoding, done) => done() }) : this.#stream
+    const waitForTrailers = !bodiless && trailers !== null
+    if (this.#answerable) {
+      stream.respond([':status', String(status), ...headers], { endStream: bodiless, waitForTrailers })
+      this.#owesTrailers = waitForTrailers
+      if (waitForTrailers) stream.once('wantTrailers', () => this.#sendTrailers(trailers()))
+    }
+    return bodiless ? new Writable({ write: (_chunk, _encoding, done) => done() }) : stream
+  }
+
+  /** The stream carries the other protocol from here on; each side ends by END_STREAM. */
+  #change(headers: string[]): Duplex {
+    this.#uploads = false
+    if (this.#answerable) this.#stream.respond([':status', '200', ...headers])
+    return this.#stream
+  }
+
+  /** null: the answer ends without. */
+  #sendTrailers(trailers: HeaderList | null): void {
+    const stream = this.#stream
+    if (!this.#answerable) return
+    stream.sendTrailers(fieldsByName(trailers ?? []))
+    this.#owesTrailers = false
+    // Node sends them in the next turn of the event loop.
+    setImmediate(() => this.#stopUpload())
   }
 
   /** `closed` comes before `destroyed` when the caller resets the stream while its body is not read; Node then throws. */
@@ -102,11 +153,12 @@ export class Http2Downstream implements Downstream {
     return this.method === 'HEAD' || status === 204 || status === 205 || status === 304
   }
 
-  trailers(): null {
-    return null
+  trailers(): HeaderList | null {
+    return this.#trailers
   }
 
   reset(): void {
-    this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR)
+    // Not `close`: that ends the answer with END_STREAM before it resets the stream.
+    this.#stream.destroy(new Error('reset'))
   }
 }

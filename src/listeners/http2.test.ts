@@ -3,11 +3,18 @@ import { once } from 'node:events'
 import { connect, type ServerHttp2Session } from 'node:http2'
 import { type AddressInfo, connect as connectTcp, createServer, type Socket } from 'node:net'
 import { type TestContext, test } from 'node:test'
-import { FrameClient } from '../testing/h2-frames.ts'
+import { FRAME, FrameClient, frame, uint32 } from '../testing/h2-frames.ts'
 import { testSettings } from '../testing/resources.ts'
+import type { Downstream } from './downstream.ts'
 import { type Http2Handlers, serveHttp2 } from './http2.ts'
 
 const LIVENESS_MS = 50
+const GET = [
+  [':method', 'GET'],
+  [':scheme', 'http'],
+  [':authority', 'a'],
+  [':path', '/'],
+] as const
 
 type Served = {
   readonly session: ServerHttp2Session
@@ -15,11 +22,12 @@ type Served = {
   readonly requested: Promise<void>
 }
 
-/** Serves one connection, which `dial` makes; its requests are never answered. */
+/** Serves one connection, which `dial` makes; its requests are not answered unless `answer` does. */
 async function serveOne(
   t: TestContext,
   dial: (port: number) => { destroy(): unknown },
   idleTimeoutMs = 3_600_000,
+  answer: (downstream: Downstream) => void = () => {},
 ): Promise<Served> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -29,8 +37,9 @@ async function serveOne(
   const { promise: requested, resolve } = Promise.withResolvers<void>()
   const ended: boolean[] = []
   const handlers: Http2Handlers = {
-    request: () => {
+    request: (downstream) => {
       resolve()
+      answer(downstream)
       return { onClose: (complete) => ended.push(complete), onBodyMalformed: () => {} }
     },
     failed: () => {},
@@ -48,13 +57,7 @@ async function serveOne(
 test('a caller with an open stream that answers no PING is gone', async (t) => {
   const { session, ended } = await serveOne(t, (port) => {
     const socket = connectTcp({ host: '127.0.0.1', port })
-    const get = [
-      [':method', 'GET'],
-      [':scheme', 'http'],
-      [':authority', 'a'],
-      [':path', '/'],
-    ] as const
-    new FrameClient(socket).request(1, get)
+    new FrameClient(socket).request(1, GET)
     return socket
   })
   await once(session, 'close')
@@ -103,4 +106,56 @@ test('a session without streams ends after the idle timeout; the time begins ane
   )
   assert.equal(await closed, 0)
   assert.ok(performance.now() - endedAt >= idleMs - 20)
+})
+
+test('an answer that is cut is reset, and does not look whole before that', async (t) => {
+  const { promise: dialled, resolve } = Promise.withResolvers<FrameClient>()
+  await serveOne(
+    t,
+    (port) => {
+      const socket = connectTcp({ host: '127.0.0.1', port })
+      const client = new FrameClient(socket)
+      client.request(1, GET)
+      resolve(client)
+      return socket
+    },
+    undefined,
+    (downstream) => {
+      downstream.start(200, [], false, null).write('half', () => downstream.reset())
+    },
+  )
+  const client = await dialled
+  const end = await client.endOf(1)
+  assert.deepEqual([end?.type, end?.payload.readUInt32BE()], [FRAME.reset, 2])
+})
+
+test('a long answer to a caller who reads slowly ends with END_STREAM', async (t) => {
+  const { promise: dialled, resolve } = Promise.withResolvers<FrameClient>()
+  const size = 200_000
+  await serveOne(
+    t,
+    (port) => {
+      const socket = connectTcp({ host: '127.0.0.1', port })
+      const client = new FrameClient(socket)
+      client.request(1, GET)
+      resolve(client)
+      return socket
+    },
+    undefined,
+    (downstream) => {
+      const sink = downstream.start(200, [], false, null)
+      for (let i = 0; i < 10; i++) sink.write(Buffer.alloc(size / 10))
+      setImmediate(() => sink.end())
+    },
+  )
+  const client = await dialled
+  const received = () =>
+    client.frames.reduce((sum, { type, payload }) => (type === FRAME.data ? sum + payload.length : sum), 0)
+  // The window is used up; everything else waits in the gateway. With the last byte it is used up again.
+  await client.until(() => received() === 65_535)
+  for (const stream of [0, 1]) client.send(frame(FRAME.windowUpdate, 0, stream, uint32(size - 65_535)))
+  await client.until(() => received() === size)
+  for (const stream of [0, 1]) client.send(frame(FRAME.windowUpdate, 0, stream, uint32(1)))
+  const end = await client.endOf(1)
+  assert.deepEqual([end?.type, received()], [FRAME.data, size])
 })

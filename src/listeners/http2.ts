@@ -52,6 +52,8 @@ export function serveHttp2(
       initialWindowSize: STREAM_WINDOW,
       maxHeaderListSize: limits.maxHeaderBytes,
       enablePush: false,
+      // WebSocket over a stream (RFC 8441).
+      enableConnectProtocol: true,
     },
   })
   let streams = 0

@@ -7,6 +7,8 @@ export type Judged = {
   readonly attributes: HttpRequestAttributes
   /** Names that the caller's `Connection` field lists. */
   readonly nominated: ReadonlySet<string>
+  /** It asks to change to WebSocket. */
+  readonly upgrade: boolean
   /** Under which it was judged, and under which it goes out. */
   readonly snapshot: Snapshot
 }

@@ -4,7 +4,7 @@ import type { RefusalKind } from '../core/refusal.ts'
 import { newRecord } from '../observe/record.ts'
 import { httpConnections } from './connection.ts'
 import type { Environment } from './environment.ts'
-import { lingeringClose, rawReply } from './http1.ts'
+import { lastHead, lingeringClose } from './raw-answer.ts'
 import { refusalRow, renderRefusal } from './reply.ts'
 
 /**
@@ -49,7 +49,7 @@ export function endMalformed(environment: Environment, socket: Socket, kind: Ref
   const klass = Math.floor(row.status / 100)
   http.stats.downstream_rq_xx[klass] = (http.stats.downstream_rq_xx[klass] ?? 0) + 1
   environment.finish(record)
-  const answer = () => lingeringClose(socket, rawReply(reply.status, reply.headers, reply.body))
+  const answer = () => lingeringClose(socket, lastHead(reply.status, reply.headers) + reply.body)
   if (http.exchanges.size === 0) answer()
   else http.whenIdle = answer
 }

@@ -2,15 +2,21 @@
  * First step of the order of judgement: a request becomes HttpAttributes, or a refusal. Ambiguity is refused here and
  * nowhere repaired (threats 1–5, 11–13, 18, 20–23); policy, routing and the wire see only what this returns.
  */
-import type { HeaderList, HttpAttributes } from '../core/attributes.ts'
+import { type HeaderList, type HttpAttributes, headerValue, headerValues } from '../core/attributes.ts'
 import { parseAuthority } from '../core/authority.ts'
 import { connectionNominations, fieldsAreCarriable, hasPassedThrough } from '../core/headers.ts'
 import type { Refusal } from '../core/refusal.ts'
 import { normalizeTarget, splitAbsoluteForm } from '../core/request-target.ts'
+import { CHANGE_FIELDS } from '../core/upgrade.ts'
 import type { Settings } from '../model/settings.ts'
 import type { Downstream } from './downstream.ts'
 
-export type Normalised = { readonly http: HttpAttributes; readonly nominated: ReadonlySet<string> }
+export type Normalised = {
+  readonly http: HttpAttributes
+  readonly nominated: ReadonlySet<string>
+  /** It asks to change to WebSocket, and may ask. */
+  readonly upgrade: boolean
+}
 
 /** RFC 9110 §9.1: method names are tokens; every registered one is upper-case letters and hyphens. */
 const METHOD = /^[A-Z]+(?:-[A-Z]+)*$/
@@ -41,8 +47,23 @@ export function normaliseRequest(
   if (nominated === null) return { kind: 'bad_headers', details: 'connection_header_rejected' }
   if (instance !== null && hasPassedThrough(headers, instance))
     return { kind: 'address_denied', details: 'address_denied{loop}' }
-  if (nominated.has('upgrade') && headers.includes('upgrade')) return { kind: 'upgrade_refused' }
-  return readTarget(downstream, scheme, settings, sni, nominated)
+  const upgrade = nominated.has('upgrade') && headerValue(headers, 'upgrade') !== null
+  const refused = upgrade ? checkUpgrade(downstream) : null
+  return refused ?? readTarget(downstream, scheme, settings, sni, nominated, upgrade)
+}
+
+/**
+ * Routes allow WebSocket and nothing else, as Istio's do (behaviour §10.5). A body would stand where the other protocol's
+ * bytes begin: two readers could disagree about which is which.
+ */
+function checkUpgrade({ method, headers, upgrade }: Downstream): Refusal | null {
+  const protocols = headerValues(headers, 'upgrade')
+  if (protocols.length > 1 || protocols[0]?.toLowerCase() !== 'websocket') return { kind: 'upgrade_refused' }
+  const hasBody =
+    headerValue(headers, 'transfer-encoding') !== null || (headerValue(headers, 'content-length') ?? '0') !== '0'
+  if (method !== 'GET' || hasBody) return { kind: 'bad_request', details: 'http1.upgrade_with_body' }
+  // Sent ahead, behind requests that are not answered yet: nobody can know whether it will come to that.
+  return upgrade === null ? { kind: 'bad_request', details: 'http1.upgrade_pipelined' } : null
 }
 
 /** One framing, of the two kinds there are. Node's parser refuses most of this; what it lets pass is refused here. */
@@ -70,6 +91,7 @@ function readTarget(
   settings: Settings,
   sni: string | null,
   nominated: ReadonlySet<string>,
+  upgrade: boolean,
 ): Normalised | Refusal {
   const { method, headers, authorities } = downstream
   const [first] = authorities
@@ -93,8 +115,12 @@ function readTarget(
   const target = normalizeTarget(raw, settings.mesh.pathNormalization)
   if (target === null || (target.path === '*' && method !== 'OPTIONS')) return { kind: 'bad_path' }
   if (sni !== null && sni !== authority.host) return { kind: 'misdirected' }
-  const judged = judgedHeaders(headers, nominated)
-  return { http: { method, path: target.path, query: target.query, scheme, authority, headers: judged }, nominated }
+  const judged = upgrade ? judgedUpgrade(headers, nominated) : judgedHeaders(headers, nominated)
+  return {
+    http: { method, path: target.path, query: target.query, scheme, authority, headers: judged },
+    nominated,
+    upgrade,
+  }
 }
 
 /**
@@ -115,5 +141,16 @@ function judgedHeaders(headers: HeaderList, nominated: ReadonlySet<string>): Hea
     else judged.push(name, headers[i + 1] as string)
     if (name === 'cookie' && cookie < 0) cookie = judged.length - 1
   }
+  return judged
+}
+
+/** What asks for the change leaves in one form, which rules and routes can match (`upgrade: websocket`). */
+function judgedUpgrade(headers: HeaderList, nominated: ReadonlySet<string>): HeaderList {
+  const judged: string[] = []
+  const others = judgedHeaders(headers, nominated)
+  for (let i = 0; i < others.length; i += 2)
+    if (others[i] !== 'connection' && others[i] !== 'content-length')
+      judged.push(others[i] as string, others[i + 1] as string)
+  judged.push(...CHANGE_FIELDS)
   return judged
 }

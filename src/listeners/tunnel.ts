@@ -2,6 +2,7 @@
  * One tunnel from its first bytes to its record: judge → connect → copy → record. Policy and registry have decided
  * before anything is dialled; after a reload it is judged again. Exactly one record, at the end (behaviour §8.4).
  */
+
 import type { Socket } from 'node:net'
 import type { Attributes, Connection } from '../core/attributes.ts'
 import type { Reason } from '../core/reasons.ts'
@@ -10,12 +11,15 @@ import type { ListenerStats } from '../core/stats.ts'
 import { connectUpstream } from '../forward/connect.ts'
 import type { ConnectTarget, UpstreamFailure } from '../forward/forwarder.ts'
 import type { PooledConnection } from '../forward/pool.ts'
-import { Splice, type SpliceEnd } from '../forward/splice.ts'
+import { Splice, type SpliceEnd, type SpliceLimits } from '../forward/splice.ts'
+import type { ConnectionPoolModel } from '../model/cluster.ts'
+import type { Settings } from '../model/settings.ts'
 import { type ExchangeRecord, newRecord } from '../observe/record.ts'
 import { hashOf } from '../runtime/hash-key.ts'
 import { judgeTunnel, type TunnelJudgement } from '../runtime/judge-tunnel.ts'
 import type { ServerPlan, Snapshot } from '../runtime/snapshot.ts'
 import type { OpenTunnel } from '../runtime/tunnels.ts'
+import { countDecision } from './count-decision.ts'
 import { callerOf } from './describe-socket.ts'
 import type { Environment } from './environment.ts'
 
@@ -72,8 +76,7 @@ class Tunnel implements OpenTunnel {
     // A variant for tunnels is nothing to whoever reads the log.
     this.#record.upstreamCluster = snapshot.clusters.get(clusterName ?? '')?.model.statName ?? clusterName
     this.#record.routeName = judgement.route?.name ?? null
-    if (judgement.decision.allow) stats.rbac_allowed += 1
-    else stats.rbac_denied += 1
+    countDecision(stats, judgement.decision)
     const { refusal } = judgement
     if (refusal !== null) return this.#refuse(refusal.reason, refusal.flag, refusal.details)
     const { clusters, settings } = snapshot
@@ -96,9 +99,10 @@ class Tunnel implements OpenTunnel {
         this.#record.upstreamHost = endpoint.text
         this.#record.upstreamLocalAddress = connection.localAddress
         this.#record.upstreamAttempts = 1
-        this.#copy(connection, settings.tunnels, released)
+        this.#copy(connection, limitsOf(cluster.model.pool, settings.tunnels), released)
       },
       onFailed: (failure) => this.#unreachable(failure),
+      bulk: true,
     })
   }
 
@@ -142,18 +146,14 @@ class Tunnel implements OpenTunnel {
     this.#finish()
   }
 
-  #copy(
-    connection: PooledConnection,
-    limits: { readonly idleTimeoutMs: number; readonly maxDurationMs: number },
-    released: () => void,
-  ): void {
-    const up = connection.socket
+  #copy(connection: PooledConnection, limits: SpliceLimits, released: () => void): void {
+    const up = connection.stream
     up.allowHalfOpen = true
     up.removeAllListeners('end')
     const splice = new Splice(
       this.#start.socket,
       up,
-      { idleMs: limits.idleTimeoutMs, maxMs: limits.maxDurationMs },
+      limits,
       (why) => {
         connection.account()
         released()
@@ -162,6 +162,7 @@ class Tunnel implements OpenTunnel {
         this.#note(why)
         this.#finish()
       },
+      connection.reader,
     )
     this.#splice = splice
   }
@@ -215,4 +216,10 @@ class Tunnel implements OpenTunnel {
     this.#environment.finish(this.#record)
     this.#start.onEnd()
   }
+}
+
+/** The DestinationRule's word on idleness counts before the gateway's; of two ages the lower one. */
+function limitsOf(pool: ConnectionPoolModel, own: Settings['tunnels']): SpliceLimits {
+  const ages = [pool.maxConnectionDurationMs ?? 0, own.maxDurationMs].filter((age) => age > 0)
+  return { idleMs: pool.tcpIdleTimeoutMs ?? own.idleTimeoutMs, maxMs: ages.length === 0 ? 0 : Math.min(...ages) }
 }

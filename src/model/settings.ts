@@ -3,6 +3,9 @@ import type { PathNormalization } from '../core/request-target.ts'
 
 export type Endpoint = { readonly address: string; readonly port: number }
 
+/** What carries HTTP/1.1 (contract §10). */
+export type HttpEngine = 'wire' | 'http-proxy'
+
 export type Settings = {
   readonly name: string
   readonly namespace: string
@@ -41,7 +44,7 @@ export type Settings = {
   }
   readonly addressGuard: { readonly allow: readonly string[] }
   readonly http: {
-    readonly engine: 'http-proxy'
+    readonly engine: HttpEngine
     readonly maxHeaderBytes: number
     readonly maxHeaders: number
     readonly headersTimeoutMs: number

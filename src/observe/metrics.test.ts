@@ -107,6 +107,26 @@ describe('requests', () => {
     assert.ok(refused.includes('sallyport_refused_requests_total{reason="rbac_denied"} 1'))
     assert.ok(refused.includes('sallyport_refused_requests_total{reason="not_registered"} 1'))
     assert.ok(refused.includes('sallyport_refused_requests_total{reason="overload"} 0'))
+    assert.deepEqual(await lines(metrics, 'sallyport_refused_by_identity_total'), [
+      'sallyport_refused_by_identity_total{source_principal="spiffe://cluster.local/ns/mytest/sa/sleep-a",source_namespace="mytest",reason="rbac_denied"} 1',
+      'sallyport_refused_by_identity_total{source_principal="none",source_namespace="none",reason="not_registered"} 1',
+    ])
+  })
+
+  test('an idle event loop has no delay, though it is looked at every 20 ms', async () => {
+    const metrics = createMetrics(sources())
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    const [p50 = ''] = await lines(metrics, 'sallyport_event_loop_delay_seconds')
+    assert.match(p50, /statistic="p50"/)
+    assert.ok(Number(p50.split(' ').at(-1)) < 0.01, p50)
+    // One look that comes 60 ms late is the longest delay of this scrape. (The first look after a scrape only sets the clock.)
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    const until = performance.now() + 60
+    while (performance.now() < until);
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    const longest = (await lines(metrics, 'sallyport_event_loop_delay_seconds')).at(-1) ?? ''
+    assert.match(longest, /statistic="max"/)
+    assert.ok(Number(longest.split(' ').at(-1)) >= 0.03, longest)
   })
 
   test('a refused handshake counts as a connection, not as a request', async () => {
@@ -313,8 +333,8 @@ describe('state', () => {
       sources({
         config: () => config,
         certificates: () => [
-          { credential: 'identity', notAfter: 1_800_000_000_000 },
-          { credential: 'identity', notAfter: 1_700_000_000_999 },
+          { credential: 'identity', notBefore: 1_500_000_000_000, notAfter: 1_800_000_000_000 },
+          { credential: 'identity', notBefore: 1_600_000_000_000, notAfter: 1_700_000_000_999 },
         ],
         accessLogDropped: () => 9,
         openConnections: () => 4,
@@ -329,6 +349,8 @@ describe('state', () => {
       'sallyport_config_last_reload_timestamp_seconds 1700000000.5',
       'sallyport_config_info{config_version="c0ffee"} 1',
       'sallyport_certificate_expiry_seconds{credential="identity"} 1700000000',
+      // Of the certificate that expires first, not the earliest of all.
+      'sallyport_certificate_issued_seconds{credential="identity"} 1600000000',
       'sallyport_access_log_dropped_total 9',
       'sallyport_open_connections 4',
       'sallyport_open_tunnels 2',
@@ -389,7 +411,7 @@ describe('promtool', () => {
       sources({
         clusters: () => [cluster],
         listeners: () => [newListenerStats('0.0.0.0_8080')],
-        certificates: () => [{ credential: 'identity', notAfter: 1_700_000_000_000 }],
+        certificates: () => [{ credential: 'identity', notBefore: 0, notAfter: 1_700_000_000_000 }],
       }),
     )
     metrics.record(record(toHttpbin))
@@ -410,7 +432,8 @@ describe('promtool', () => {
 /** Names we do not choose: dashboards know them as Istio and Envoy write them. */
 const KNOWN_LINTS: readonly string[] = [
   'istio_request_duration_milliseconds use base unit "seconds" instead of "milliseconds"',
-  'envoy_cluster_membership_total non-counter metrics should not have "_total" suffix',
+  'envoy_cluster_http2_keepalive_timeout counter metrics should have "_total" suffix',
+        'envoy_cluster_membership_total non-counter metrics should not have "_total" suffix',
   'envoy_cluster_outlier_detection_ejections_enforced_consecutive_5xx counter metrics should have "_total" suffix',
   'envoy_cluster_outlier_detection_ejections_enforced_consecutive_gateway_failure counter metrics should have "_total" suffix',
   'envoy_cluster_outlier_detection_ejections_enforced_consecutive_local_origin_failure counter metrics should have "_total" suffix',
@@ -424,10 +447,15 @@ const KNOWN_LINTS: readonly string[] = [
     'cluster_upstream_cx_connect_fail',
     'cluster_upstream_cx_connect_timeout',
     'cluster_upstream_cx_destroy',
+    'cluster_upstream_cx_idle_timeout',
+    'cluster_upstream_cx_max_duration_reached',
+    'cluster_upstream_cx_max_requests',
+    'cluster_upstream_cx_overflow',
     'cluster_upstream_rq',
     'cluster_upstream_rq_cancelled',
     'cluster_upstream_rq_completed',
     'cluster_upstream_rq_pending_failure_eject',
+    'cluster_upstream_rq_pending_overflow',
     'cluster_upstream_rq_per_try_timeout',
     'cluster_upstream_rq_retry',
     'cluster_upstream_rq_retry_backoff_exponential',

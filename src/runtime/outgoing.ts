@@ -53,7 +53,8 @@ export type OutgoingFacts = {
   readonly propagateTrace: boolean
   readonly requestId: string
   readonly xForwardedFor: string
-  /** See OutgoingRules.via. */
+  /** See OutgoingRules. */
+  readonly te: boolean
   readonly via: string | null
 }
 

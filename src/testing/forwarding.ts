@@ -12,12 +12,23 @@ import type {
   UpstreamResponse,
 } from '../forward/forwarder.ts'
 import { createHttpProxyForwarder } from '../forward/http-proxy.ts'
+import { createHttp2Forwarder } from '../forward/http2.ts'
 import { sendWithRetries } from '../forward/retry.ts'
+import { createWireForwarder } from '../forward/wire/forwarder.ts'
 import { type ClusterModel, UNLIMITED_POOL, type UpstreamTlsModel } from '../model/cluster.ts'
 import type { RetryModel } from '../model/route.ts'
 
 /** Every engine passes the same tests (contract §10): a new one is a row here. */
-export const ENGINES: Readonly<Record<string, () => Forwarder>> = { 'http-proxy': createHttpProxyForwarder }
+export const ENGINES: Readonly<Record<string, () => Forwarder>> = {
+  'http-proxy': createHttpProxyForwarder,
+  wire: createWireForwarder,
+}
+
+/** And so does HTTP/2, where it is not about the bytes of HTTP/1.1. */
+export const VERSIONS: Readonly<Record<string, { readonly http2: boolean; readonly create: () => Forwarder }>> = {
+  ...Object.fromEntries(Object.entries(ENGINES).map(([engine, create]) => [engine, { http2: false, create }])),
+  'HTTP/2': { http2: true, create: createHttp2Forwarder },
+}
 
 /** Where tests' requests are said to come from. */
 export const CALLER: CallerAddresses = {

@@ -58,23 +58,27 @@ export function uint32(value: number): Buffer {
   return bytes
 }
 
-/** One connection that speaks frames. The preface and empty SETTINGS are sent at once. */
-export class FrameClient extends EventEmitter {
+/** One side of a connection that speaks frames. SETTINGS (empty unless given) are sent at once, by a client behind the preface. */
+export class FramePeer extends EventEmitter {
   readonly socket: Socket
   readonly frames: Frame[] = []
   #rest = Buffer.alloc(0)
   #closed = false
+  /** Bytes of the other side's preface still to come. */
+  #preface: number
 
-  constructor(socket: Socket) {
+  constructor(socket: Socket, role: 'client' | 'server', settings: Buffer = Buffer.alloc(0)) {
     super()
     this.socket = socket
+    this.#preface = role === 'server' ? PREFACE.length : 0
     socket.on('error', () => {})
     socket.on('data', (chunk: Buffer) => this.#read(chunk))
     socket.once('close', () => {
       this.#closed = true
       this.emit('change')
     })
-    socket.write(Buffer.concat([PREFACE, frame(FRAME.settings, 0, 0)]))
+    const own = frame(FRAME.settings, 0, 0, settings)
+    socket.write(role === 'client' ? Buffer.concat([PREFACE, own]) : own)
   }
 
   get closed(): boolean {
@@ -83,11 +87,6 @@ export class FrameClient extends EventEmitter {
 
   send(...frames: readonly Buffer[]): boolean {
     return this.socket.write(Buffer.concat(frames))
-  }
-
-  /** A whole request without body. */
-  request(stream: number, fields: Fields): void {
-    this.send(frame(FRAME.headers, END_HEADERS | END_STREAM, stream, headerBlock(fields)))
   }
 
   /** Waits until `condition` holds or the connection is closed; answers the frames so far. */
@@ -108,6 +107,9 @@ export class FrameClient extends EventEmitter {
 
   #read(chunk: Buffer): void {
     this.#rest = Buffer.concat([this.#rest, chunk])
+    const preface = Math.min(this.#preface, this.#rest.length)
+    this.#preface -= preface
+    this.#rest = this.#rest.subarray(preface)
     while (this.#rest.length >= 9) {
       const length = this.#rest.readUIntBE(0, 3)
       if (this.#rest.length < 9 + length) break
@@ -124,3 +126,68 @@ export class FrameClient extends EventEmitter {
     this.emit('change')
   }
 }
+
+export class FrameClient extends FramePeer {
+  constructor(socket: Socket) {
+    super(socket, 'client')
+  }
+
+  /** A whole request without body. */
+  request(stream: number, fields: Fields): void {
+    this.send(frame(FRAME.headers, END_HEADERS | END_STREAM, stream, headerBlock(fields)))
+  }
+}
+
+/** Answers as an upstream that speaks HTTP/2. */
+export class FrameServer extends FramePeer {
+  constructor(socket: Socket, settings?: Buffer) {
+    super(socket, 'server', settings)
+  }
+
+  /** Identifiers of the requests that have come, in order. */
+  get requests(): readonly number[] {
+    return this.frames.filter(({ type }) => type === FRAME.headers).map(({ stream }) => stream)
+  }
+
+  /** The identifier of the request with this index, when it has come. */
+  async request(index: number): Promise<number> {
+    await this.until(() => this.requests.length > index)
+    const stream = this.requests[index]
+    if (stream === undefined) throw new Error('the connection closed before the request came')
+    return stream
+  }
+
+  /** A response head. */
+  respond(stream: number, fields: Fields = [], options: { readonly end?: boolean } = {}): void {
+    const flags = END_HEADERS | (options.end === true ? END_STREAM : 0)
+    this.send(frame(FRAME.headers, flags, stream, headerBlock([[':status', '200'], ...fields])))
+  }
+
+  data(stream: number, text: string, options: { readonly end?: boolean } = {}): void {
+    this.send(frame(FRAME.data, options.end === true ? END_STREAM : 0, stream, Buffer.from(text)))
+  }
+
+  reset(stream: number, code: number): void {
+    this.send(frame(FRAME.reset, 0, stream, uint32(code)))
+  }
+
+  /** Answers a PING. */
+  pong(payload: Buffer): void {
+    this.send(frame(FRAME.ping, ACK, 0, payload))
+  }
+
+  goaway(lastStream: number, code = 0): void {
+    this.send(frame(FRAME.goaway, 0, 0, Buffer.concat([uint32(lastStream), uint32(code)])))
+  }
+}
+
+/** One entry of a SETTINGS frame. */
+export function setting(id: number, value: number): Buffer {
+  const bytes = Buffer.alloc(6)
+  bytes.writeUInt16BE(id)
+  bytes.writeUInt32BE(value, 2)
+  return bytes
+}
+
+/** Identifiers of settings (RFC 9113 §6.5.2). */
+export const SETTING = { maxConcurrentStreams: 3 } as const

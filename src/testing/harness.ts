@@ -9,6 +9,7 @@ import { dirname, join } from 'node:path'
 import { Gateway } from '../app/gateway.ts'
 import { createSink } from '../observe/access-log/sink.ts'
 import { createLog } from '../observe/log.ts'
+import { engineUnderTest } from './engine.ts'
 import { eventually } from './eventually.ts'
 import { createTestPki, type TestPki } from './pki.ts'
 
@@ -135,7 +136,8 @@ function wholeLines(file: string): string[] {
 
 /** JSON is YAML: the default bootstrap, every port picked by the system. */
 function defaultBootstrap(options: HarnessOptions, paths: HarnessPaths): string {
-  const { meshConfig, ...rest } = (options.spec ?? {}) as { meshConfig?: object }
+  const { meshConfig, http, ...rest } = (options.spec ?? {}) as { meshConfig?: object; http?: object }
+  const engine = engineUnderTest()
   return JSON.stringify({
     apiVersion: 'sallyport.dev/v1',
     kind: 'EgressGateway',
@@ -160,6 +162,7 @@ function defaultBootstrap(options: HarnessOptions, paths: HarnessPaths): string 
       admin: { address: '127.0.0.1', port: 0 },
       metrics: { address: '127.0.0.1', port: 0 },
       health: { address: '127.0.0.1', port: 0 },
+      http: { ...(engine === null ? {} : { engine }), ...http },
       ...rest,
     },
   })

@@ -7,6 +7,7 @@ import { createServer as createHttpServer, type IncomingMessage, type ServerResp
 import { createServer as createHttpsServer } from 'node:https'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { createServer as createTlsServer, type TlsOptions } from 'node:tls'
+import { http2Server } from './h2-origin.ts'
 
 /** PEM texts; `clientCa` makes a client certificate mandatory. */
 export type OriginTls = {
@@ -156,10 +157,10 @@ export type EchoOrigin = AsyncDisposable & {
 /**
  * A well-behaved site: `/anything…` and `/headers` echo as JSON (`url` has the scheme that really arrived here),
  * `/status/N` answers N, `/delay/S` waits S seconds, `/bytes/N` sends N bytes, `/upload` counts what it gets; all else
- * is a page. `name` stands in the page's title.
+ * is a page. `name` stands in the page's title. `http2`: it speaks nothing else.
  */
 export async function startEchoOrigin(
-  options: { readonly tls?: OriginTls; readonly name?: string; readonly host?: string } = {},
+  options: { readonly tls?: OriginTls; readonly name?: string; readonly host?: string; readonly http2?: boolean } = {},
 ): Promise<EchoOrigin> {
   const requests: string[] = []
   let accepted = 0
@@ -171,8 +172,9 @@ export async function startEchoOrigin(
     })
   }
   const server =
-    options.tls === undefined ? createHttpServer(handle) : createHttpsServer(tlsOptions(options.tls), handle)
-  server.keepAliveTimeout = 60_000
+    options.http2 === true
+      ? http2Server(handle, options.tls === undefined ? null : tlsOptions(options.tls))
+      : http1Server(handle, options.tls)
   server.on('tlsClientError', () => undefined)
   server.on('connection', () => accepted++)
   const port = await listen(server, options.host ?? '127.0.0.1')
@@ -186,6 +188,14 @@ export async function startEchoOrigin(
     close,
     [Symbol.asyncDispose]: close,
   }
+}
+
+type Handle = (request: IncomingMessage, response: ServerResponse) => void
+
+function http1Server(handle: Handle, tls: OriginTls | undefined): Server {
+  const server = tls === undefined ? createHttpServer(handle) : createHttpsServer(tlsOptions(tls), handle)
+  server.keepAliveTimeout = 60_000
+  return server
 }
 
 async function answer(request: IncomingMessage, response: ServerResponse, scheme: string, name: string): Promise<void> {

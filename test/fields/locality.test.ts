@@ -76,7 +76,7 @@ describe('fail-over', () => {
     assert.deepEqual(await answering(outside), EVERYBODY)
   })
 
-  it(`field ${LB}.failover: to that region before any other`, async (t) => {
+  it(`field ${LB}.failover[].from, ${LB}.failover[].to: to that region before any other`, async (t) => {
     const { outside, under } = await world(t, EU)
     await under(turns(null), ['near', 'zone'])
     assert.deepEqual(await settled(outside), ['far', 'farther'])
@@ -106,7 +106,7 @@ describe('fail-over', () => {
   })
 })
 
-it(`field ${LB}.distribute: shares of the places that are named for the gateway’s, none for others`, async (t) => {
+it(`field ${LB}.distribute[].from, ${LB}.distribute[].to: shares of the places that are named for the gateway’s, none for others`, async (t) => {
   const { outside, under } = await world(t, EU)
   const from = (place: string, to: object) => ({ distribute: [{ from: place, to }] })
   await under(turns(from('eu/a', { 'eu/*': 80, us: 20 }), null))

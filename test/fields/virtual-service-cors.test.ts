@@ -24,7 +24,7 @@ async function isAllowed(site: RouteSite, origin: string): Promise<boolean> {
   return true
 }
 
-test('field VirtualService.http[].corsPolicy.allowOrigins: exact, prefix, regex', async (t) => {
+test('field VirtualService.http[].corsPolicy.allowOrigins[].exact, VirtualService.http[].corsPolicy.allowOrigins[].prefix, VirtualService.http[].corsPolicy.allowOrigins[].regex: any of them', async (t) => {
   const allowOrigins = [{ exact: ORIGIN }, { prefix: 'https://pre.' }, { regex: 'https://[a-z]+\\.re\\.example' }]
   const site = await routeSite(t, rule({ allowOrigins }))
   for (const origin of [ORIGIN, 'https://pre.example', 'https://x.re.example'])

@@ -44,7 +44,7 @@ async function world(t: TestContext, rules: (sites: Sites) => readonly Manifest[
   const text = documents(tunnelGateway(), ...entries, ...rules(sites))
   const harness = await started(t, { pki, spec: { ports: PORTS }, resources: { 'all.yaml': text } })
   const first = async (socket: Socket): Promise<string | null> => {
-    const [chunk] = (await Promise.race([once(socket, 'data'), once(socket, 'close')])) as [unknown]
+    const [chunk] = (await Promise.race(['data', 'end', 'close'].map((name) => once(socket, name)))) as [unknown]
     socket.destroy()
     return Buffer.isBuffer(chunk) ? chunk.toString() : null
   }
@@ -71,7 +71,7 @@ const tcp = (match: object | null, host: string) => ({
   route: to(host, RAW),
 })
 
-test('field VirtualService.tls[].match[].sniHosts, VirtualService.tls[].route[].destination.host, VirtualService.tls[].route[].destination.port.number: by the name that the application asks for', async (t) => {
+test('field VirtualService.tls[].match[].sniHosts, VirtualService.tls[].route[].destination.host: by the name that the application asks for', async (t) => {
   const { tlsSite } = await world(t, () => [
     l4Service('v', CNN, {
       hosts: [CNN, '*.wild.example'],
@@ -147,7 +147,27 @@ test('field VirtualService.tls[].route[].destination.subset, VirtualService.tcp[
   }
 })
 
-test('field VirtualService.tcp[].match[].port, VirtualService.tcp[].route[].destination.host, VirtualService.tcp[].route[].destination.port.number: the first rule that concerns the server', async (t) => {
+test('field VirtualService.tls[].route[].destination.port.number, VirtualService.tcp[].route[].destination.port.number: that port of several', async (t) => {
+  const { tlsSite, tcpSite } = await world(t, ({ a, b }) => {
+    const ports = [
+      { number: 1, name: 'a-tls', protocol: 'TLS', targetPort: a.tls },
+      { number: 2, name: 'b-tls', protocol: 'TLS', targetPort: b.tls },
+      { number: 3, name: 'a-tcp', protocol: 'TCP', targetPort: a.raw },
+      { number: 4, name: 'b-tcp', protocol: 'TCP', targetPort: b.raw },
+    ]
+    return [
+      serviceEntry('ports', 'ports.example', 0, { spec: { ports } }),
+      l4Service('v', CNN, {
+        tls: [{ match: [{ port: PASS, sniHosts: [CNN] }], route: to('ports.example', 2) }],
+        tcp: [{ match: [{ port: RAW }], route: to('ports.example', 3) }],
+      }),
+    ]
+  })
+  assert.equal(await tlsSite(CNN), 'b')
+  assert.equal(await tcpSite(), 'a')
+})
+
+test('field VirtualService.tcp[].match[].port, VirtualService.tcp[].route[].destination.host: the first rule that concerns the server', async (t) => {
   const { tcpSite } = await world(t, () => [
     l4Service('v', CNN, {
       tcp: [tcp({ port: 7 }, 'a-tcp.example'), tcp({ port: RAW }, 'b-tcp.example'), tcp(null, 'a-tcp.example')],
@@ -167,21 +187,27 @@ test('field VirtualService.tcp[].match[].gateways: which of the Gateways that ga
 
 test('field VirtualService.tcp[].match, VirtualService.tcp[].route[].weight: without a match every connection; shares', async (t) => {
   const weighted = (host: string, weight: number) => ({ ...to(host, RAW)[0], weight })
+  const route = [weighted('a-tcp.example', 0), weighted('b-tcp.example', 2)]
   const { tcpSite } = await world(t, () => [
-    l4Service('v', CNN, { tcp: [{ route: [weighted('a-tcp.example', 0), weighted('b-tcp.example', 2)] }] }),
+    l4Service('v', CNN, { tcp: [tcp({ gateways: ['mesh'] }, 'a-tcp.example'), { route }] }),
   ])
   for (let i = 0; i < 8; i += 1) assert.equal(await tcpSite(), 'b')
 })
 
-test('field VirtualService.tls[].match[].sourceLabels, VirtualService.tls[].match[].sourceNamespace, VirtualService.tls[].match[].destinationSubnets, VirtualService.tcp[].match[].sourceLabels, VirtualService.tcp[].match[].sourceNamespace, VirtualService.tcp[].match[].sourceSubnet, VirtualService.tcp[].match[].destinationSubnets: no effect at a gateway, and told so', async (t) => {
-  const nowhere = { sourceLabels: { app: 'x' }, sourceNamespace: 'elsewhere', destinationSubnets: ['192.0.2.0/24'] }
+test('field VirtualService.tls[].match[].sourceLabels, VirtualService.tls[].match[].sourceNamespace, VirtualService.tls[].match[].sourceSubnet, VirtualService.tls[].match[].destinationSubnets, VirtualService.tcp[].match[].sourceLabels, VirtualService.tcp[].match[].sourceNamespace, VirtualService.tcp[].match[].sourceSubnet, VirtualService.tcp[].match[].destinationSubnets: no effect at a gateway, and told so', async (t) => {
+  const nowhere = {
+    sourceLabels: { app: 'x' },
+    sourceNamespace: 'elsewhere',
+    sourceSubnet: '192.0.2.0/24',
+    destinationSubnets: ['192.0.2.0/24'],
+  }
   const { tlsSite, tcpSite, harness } = await world(t, () => [
     l4Service('v', CNN, {
       tls: [tls({ sniHosts: [CNN], ...nowhere }, 'a.example')],
-      tcp: [tcp({ port: RAW, ...nowhere, sourceSubnet: '192.0.2.0/24' }, 'b-tcp.example')],
+      tcp: [tcp({ port: RAW, ...nowhere }, 'b-tcp.example')],
     }),
   ])
   assert.equal(await tlsSite(CNN), 'a')
   assert.equal(await tcpSite(), 'b')
-  assert.equal((await told(harness, 'SP4011', 7)).length, 7)
+  assert.equal((await told(harness, 'SP4011', 8)).length, 8)
 })

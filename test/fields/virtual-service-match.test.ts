@@ -213,7 +213,7 @@ const ROWS: readonly Row[] = [
     fails: [{ port: 443 }],
   },
   {
-    title: 'field VirtualService.http[].match[].statPrefix: no effect, and told so',
+    title: 'field VirtualService.http[].match[].statPrefix: matches as without it',
     match: { uri: { prefix: '/a' }, statPrefix: 'x' },
     holds: paths('/a'),
     fails: paths('/b'),
@@ -263,10 +263,12 @@ for (const [index, row] of ROWS.entries()) {
   })
 }
 
-test('what does nothing, or not what it seems to, is told at load', async () => {
-  const { harness } = site()
-  assert.match((await told(harness, 'SP1034', 1)).join(), /statPrefix/)
-  assert.equal((await told(harness, 'SP4028', 4)).length, 4)
+test('field VirtualService.http[].match[].statPrefix: no effect, and told so at load', async () => {
+  assert.match((await told(site().harness, 'SP1034', 1)).join(), /statPrefix/)
+})
+
+test('sourceLabels and sourceNamespace do not tell callers apart, which is told at load', async () => {
+  assert.equal((await told(site().harness, 'SP4028', 4)).length, 4)
 })
 
 test('field VirtualService.http[].match[].name, VirtualService.http[].name: what the log calls the route', async (t) => {

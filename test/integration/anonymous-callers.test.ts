@@ -3,11 +3,11 @@
  * `not` twins always do, so that `notNamespaces` alone admits everybody whom nobody knows. As Istio, and tested as such.
  */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
 import { gatewayYaml, MESH_SERVER, policyYaml, siteYaml } from '../../src/testing/egress-resources.ts'
 import { startHarness } from '../../src/testing/harness.ts'
 import { meshConnect, plainConnect, request } from '../../src/testing/mesh-client.ts'
 import { startEchoOrigin } from '../../src/testing/origin.ts'
+import { test } from './engines.ts'
 
 const HOST = 'site.example'
 const SLEEP = 'cluster.local/ns/apps/sa/sleep'

@@ -153,7 +153,7 @@ const CASES: readonly Case[] = [
   { name: 'an identity escapes notPrincipals', url: 'http://bin.test/known-only', expect: [200, null] },
   { name: 'unregistered', url: 'http://nowhere.test/', expect: [502, 'not_registered'] },
   { name: 'registered, no route here', url: 'http://registered.test/', expect: [404, 'no_route'] },
-  { name: 'a tunnel host over HTTP', url: 'http://tls.test/', expect: UNLISTED },
+  { name: 'a tunnel host over HTTP', url: 'http://tls.test/', expect: [502, 'not_registered'] },
   { name: 'wildcard grant, listed caller', from: OTHER, url: 'http://a.wild.test/', expect: UNLISTED },
   { name: 'the suffix itself is not covered', url: 'http://wild.test/', expect: [502, 'not_registered'] },
   {
@@ -251,7 +251,7 @@ const CASES: readonly Case[] = [
 
 const ALLOW_ANY_CASES: readonly Case[] = [
   { name: 'from holds in ALLOW_ANY', from: OTHER, url: 'http://bin.test/', expect: UNLISTED },
-  { name: 'a tunnel host over HTTP in ALLOW_ANY', url: 'http://tls.test/', expect: UNLISTED },
+  { name: 'a tunnel host over HTTP in ALLOW_ANY', url: 'http://tls.test/', expect: [502, 'not_registered'] },
   { name: 'registered, no route', url: 'http://registered.test/', expect: [404, 'no_route'] },
   { name: 'an address of the machine', url: 'http://169.254.169.254/', expect: [403, 'address_denied'] },
   { name: 'a private address', port: 9999, url: 'http://10.0.0.1:8080/', expect: [403, 'address_denied'] },

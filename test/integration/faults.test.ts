@@ -1,11 +1,12 @@
 /** Injected faults end to end: who leaves meanwhile, what changes meanwhile, and answers that no upstream gave (behaviour §4.5, §10.2). */
 import assert from 'node:assert/strict'
-import { type TestContext, test } from 'node:test'
+import type { TestContext } from 'node:test'
 import { eventually } from '../../src/testing/eventually.ts'
 import { h2Over, h2Request, h2Stream } from '../../src/testing/h2-client.ts'
 import type { Harness, LogLine } from '../../src/testing/harness.ts'
 import { plainConnect, rawExchange, request } from '../../src/testing/mesh-client.ts'
 import { type EchoOrigin, startEchoOrigin } from '../../src/testing/origin.ts'
+import { test } from './engines.ts'
 import { authorizationPolicy, documents, gateway, serviceEntry, to, virtualService } from './manifests.ts'
 import { stat } from './operator.ts'
 import { started } from './started.ts'

@@ -1,12 +1,13 @@
 /** What a gRPC caller sees when the gateway itself answers (behaviour §1.8, §10.2): HTTP 200, trailers-only, a status. */
 import assert from 'node:assert/strict'
-import { type TestContext, test } from 'node:test'
+import type { TestContext } from 'node:test'
 import { gatewayYaml, policyYaml, siteYaml } from '../../src/testing/egress-resources.ts'
 import { h2Request, meshH2 } from '../../src/testing/h2-client.ts'
 import { END_HEADERS, END_STREAM, FRAME, FrameClient, frame, headerBlock } from '../../src/testing/h2-frames.ts'
 import { type Harness, startHarness } from '../../src/testing/harness.ts'
 import { meshConnect, request } from '../../src/testing/mesh-client.ts'
 import { startEchoOrigin } from '../../src/testing/origin.ts'
+import { test } from './engines.ts'
 
 const HOST = 'grpc.example'
 /** One empty message: flag and length. */

@@ -5,8 +5,9 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
-import { type TestContext, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
+import type { TestContext } from 'node:test'
+import { test } from './engines.ts'
+import { growthDuring, stoodStill } from './growth.ts'
 import { HOST, startSite } from './site.ts'
 
 const H = `Host: ${HOST}\r\n`
@@ -60,29 +61,6 @@ function countBody(socket: Socket, size: number): Promise<number> {
   socket.once('close', () => resolve(body))
   socket.resume()
   return promise
-}
-
-/** Runs `work` and answers by how much the resident set grew at most, bytes. */
-async function growthDuring(work: () => Promise<void>): Promise<number> {
-  const before = process.memoryUsage.rss()
-  let peak = before
-  const sampler = setInterval(() => (peak = Math.max(peak, process.memoryUsage.rss())), 20)
-  try {
-    await work()
-  } finally {
-    clearInterval(sampler)
-  }
-  return peak - before
-}
-
-/** Waits until `count` has stood still for a quarter of a second: nothing announces that a flow has stopped. */
-async function stoodStill(count: () => number): Promise<number> {
-  for (let last = -1, since = performance.now(); ; await delay(10)) {
-    const now = count()
-    if (now !== last) since = performance.now()
-    else if (now > 0 && performance.now() - since > 250) return now
-    last = now
-  }
 }
 
 for (const carrier of ['mesh', 'plain'] as const) {

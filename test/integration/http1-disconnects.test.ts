@@ -4,11 +4,11 @@
  */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { test } from 'node:test'
 import fc from 'fast-check'
 import { eventually } from '../../src/testing/eventually.ts'
 import { request } from '../../src/testing/mesh-client.ts'
 import { startEchoOrigin } from '../../src/testing/origin.ts'
+import { test } from './engines.ts'
 import { HOST, type Site, startSite } from './site.ts'
 
 const RUNS = 60

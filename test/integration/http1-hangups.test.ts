@@ -5,8 +5,8 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
-import { test } from 'node:test'
 import { type RecordedConnection, startRawOrigin } from '../../src/testing/origin.ts'
+import { test } from './engines.ts'
 import { HOST, startSite } from './site.ts'
 
 const H = `Host: ${HOST}\r\n`

@@ -3,9 +3,9 @@
  * mesh leaves, nothing a site says can pass for our word, and everything else is carried as it came.
  */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
 import { rawExchange } from '../../src/testing/mesh-client.ts'
 import { startRawOrigin } from '../../src/testing/origin.ts'
+import { test } from './engines.ts'
 import { HOST, type Site, startSite } from './site.ts'
 
 const H = `Host: ${HOST}\r\n`

@@ -4,9 +4,9 @@
  */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { test } from 'node:test'
 import { rawExchange, request } from '../../src/testing/mesh-client.ts'
 import { startEchoOrigin, startRawOrigin } from '../../src/testing/origin.ts'
+import { test } from './engines.ts'
 import { HOST, startSite } from './site.ts'
 
 const H = `Host: ${HOST}\r\n`

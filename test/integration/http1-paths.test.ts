@@ -3,9 +3,9 @@
  * /admin is refused, and otherwise the path that goes out is the very one that was judged.
  */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
 import { rawExchange } from '../../src/testing/mesh-client.ts'
 import { startRawOrigin } from '../../src/testing/origin.ts'
+import { test } from './engines.ts'
 import { HOST, startSite } from './site.ts'
 
 const DENY_ADMIN = `

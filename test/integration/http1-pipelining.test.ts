@@ -3,10 +3,10 @@
  * whatever the method; and nothing behind a malformed request is ever a request.
  */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
 import { eventually } from '../../src/testing/eventually.ts'
 import { rawExchange } from '../../src/testing/mesh-client.ts'
 import { type RecordedConnection, startEchoOrigin, startRawOrigin } from '../../src/testing/origin.ts'
+import { differences, test } from './engines.ts'
 import { HOST, startSite } from './site.ts'
 
 const H = `Host: ${HOST}\r\n`
@@ -78,7 +78,7 @@ for (const carrier of ['mesh', 'plain'] as const) {
     await site.harness.stop(2)
   })
 
-  test(`${carrier}: the caller leaves while answers are queued: one line for each request`, async (t) => {
+  test(`${carrier}: the caller leaves while answers are queued: one line for each request that was read`, async (t) => {
     const origin = await startRawOrigin()
     t.after(() => origin.close())
     const site = await startSite(t, origin.port)
@@ -86,14 +86,16 @@ for (const carrier of ['mesh', 'plain'] as const) {
     socket.write(`GET /a HTTP/1.1\r\n${H}\r\nGET /b HTTP/1.1\r\n${H}\r\nGET /c HTTP/1.1\r\n${H}\r\n`)
     const first = await origin.connection(0)
     await first.until((text) => text.includes('\r\n\r\n'))
-    await eventually('all three are running', async () => (await site.metric('envoy_http_downstream_rq_active')) === 3)
+    const read = differences().readsAhead ? ['/a', '/b', '/c'] : ['/a']
+    const active = () => site.metric('envoy_http_downstream_rq_active')
+    await eventually('all that were read are running', async () => (await active()) === read.length)
     socket.destroy()
     await first.closed
-    const lines = await site.harness.lines(3)
+    const lines = await site.harness.lines(read.length)
     for (const line of lines) assert.deepEqual([line['response_code'], line['response_flags']], [0, 'DC'])
-    assert.deepEqual(new Set(lines.map((line) => line['path'])), new Set(['/a', '/b', '/c']))
+    assert.deepEqual(new Set(lines.map((line) => line['path'])), new Set(read))
     await site.quiet()
-    await site.harness.stop(3)
+    await site.harness.stop(read.length)
   })
 }
 

@@ -3,9 +3,10 @@
  * cleanly, and no connection is used again that could be out of step. One line each.
  */
 import assert from 'node:assert/strict'
-import { type TestContext, test } from 'node:test'
+import type { TestContext } from 'node:test'
 import { type Answer, rawExchange, request } from '../../src/testing/mesh-client.ts'
 import { MISBEHAVIOURS, type RawOrigin, type RecordedConnection, startRawOrigin } from '../../src/testing/origin.ts'
+import { test } from './engines.ts'
 import { HOST, type Site, startSite } from './site.ts'
 
 const H = `Host: ${HOST}\r\n`

@@ -112,7 +112,6 @@ test('threat 18: what the HTTP/2 layer refuses is reset with PROTOCOL_ERROR, and
       ]),
     ],
     ['length that is none', get({}, [['content-length', '+1']])],
-    ['extended CONNECT', get({ ':method': 'CONNECT', ':protocol': 'websocket' })],
     ['userinfo', get({ ':authority': `user@${HOST}` })],
     ['authority with a space', get({ ':authority': 'site example' })],
     ['line feed in the path', get({ ':path': '/a\nb' })],

@@ -1,10 +1,10 @@
 /** Hostile bytes in names, paths and fields (threats D2 53, 54): one valid line each, whatever a caller sends, and the name stays in it. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import { test } from 'node:test'
 import { eventually } from '../../src/testing/eventually.ts'
 import { rawExchange } from '../../src/testing/mesh-client.ts'
 import { startRawOrigin } from '../../src/testing/origin.ts'
+import { test } from './engines.ts'
 import { HOST, type Site, startSite } from './site.ts'
 
 const OK = 'HTTP/1.1 204 No Content\r\n\r\n'

@@ -1,9 +1,9 @@
 /** Gateways that lead to each other (threat 41): the circle is cut at the first gateway that sees its own name. */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
 import { gatewayYaml, siteYaml } from '../../src/testing/egress-resources.ts'
 import { plainConnect, request } from '../../src/testing/mesh-client.ts'
 import { startEchoOrigin } from '../../src/testing/origin.ts'
+import { test } from './engines.ts'
 import { started } from './started.ts'
 
 /** Opens the inside, as a gateway does that leads to other gateways. */

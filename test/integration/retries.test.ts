@@ -1,9 +1,9 @@
 /** Retries as the whole gateway does them: what the log counts, what the route's timeout covers, and hosts that only ALLOW_ANY lets out. */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
 import { eventually } from '../../src/testing/eventually.ts'
 import { plainConnect, request } from '../../src/testing/mesh-client.ts'
 import { startEchoOrigin, startRawOrigin } from '../../src/testing/origin.ts'
+import { test } from './engines.ts'
 import { documents, gateway, serviceEntry, to, virtualService } from './manifests.ts'
 import { freePort, stat } from './operator.ts'
 import { started } from './started.ts'

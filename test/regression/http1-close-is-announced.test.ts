@@ -3,9 +3,9 @@
  * its connection, and the answer carries no connection header of Node's (`keep-alive`, with the time it would wait).
  */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
 import { plainConnect, rawExchange } from '../../src/testing/mesh-client.ts'
 import { startEchoOrigin } from '../../src/testing/origin.ts'
+import { test } from '../integration/engines.ts'
 import { documents, gateway, serviceEntry, to, virtualService } from '../integration/manifests.ts'
 import { started } from '../integration/started.ts'
 

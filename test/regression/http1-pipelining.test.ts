@@ -3,12 +3,13 @@
  * overtake the one before it. They take turns now, and only so many wait.
  */
 import assert from 'node:assert/strict'
-import { type TestContext, test } from 'node:test'
+import type { TestContext } from 'node:test'
 import { gatewayYaml, siteYaml } from '../../src/testing/egress-resources.ts'
 import { eventually } from '../../src/testing/eventually.ts'
 import { type Harness, startHarness } from '../../src/testing/harness.ts'
 import { plainConnect, rawExchange } from '../../src/testing/mesh-client.ts'
 import { type RawOrigin, type RawOriginOptions, startRawOrigin } from '../../src/testing/origin.ts'
+import { differences, test } from '../integration/engines.ts'
 
 const HOST = 'site.example'
 const MAX_PIPELINED = 100
@@ -67,7 +68,7 @@ test('each request waits for the answer to the one before', async (t) => {
   await harness.stop(20)
 })
 
-test('the caller hangs up: what had not had its turn is never sent, and each of them has its line', async (t) => {
+test('the caller hangs up: what had not had its turn is never sent, and each that was read has its line', async (t) => {
   const { harness, origin } = await start(t, {})
   const socket = await plainConnect(harness.gateway.port(80))
   socket.write(['/a', '/b', '/c'].map(post).join(''))
@@ -75,18 +76,15 @@ test('the caller hangs up: what had not had its turn is never sent, and each of 
   await connection.until((text) => text.includes('\r\n\r\n'))
   socket.destroy()
   await connection.closed
-  const lines = await harness.lines(3)
+  const read = differences().readsAhead ? ['/a', '/b', '/c'] : ['/a']
+  const lines = await harness.lines(read.length)
   assert.deepEqual(
     lines.map((line) => [line['path'], line['response_code'], line['response_flags']]),
-    [
-      ['/a', 0, 'DC'],
-      ['/b', 0, 'DC'],
-      ['/c', 0, 'DC'],
-    ],
+    read.map((path) => [path, 0, 'DC']),
   )
   assert.equal(origin.connections.length, 1)
   assert.ok(!connection.text.includes('/b'))
-  await harness.stop(3)
+  await harness.stop(read.length)
 })
 
 test('a refusal that ends the connection ends the waiting too', async (t) => {
@@ -112,12 +110,19 @@ test('a refusal that ends the connection ends the waiting too', async (t) => {
   await harness.stop(2)
 })
 
-test('only so many wait: those are answered, then the connection ends', async (t) => {
+test('only so many wait: those are answered, then the connection ends; or the caller has to wait', async (t) => {
   const { harness } = await start(t, { onRequest: ({ socket }) => setImmediate(() => socket.write(answer('ok'))) })
   const socket = await plainConnect(harness.gateway.port(80))
-  const text = await rawExchange(socket, post('/x').repeat(MAX_PIPELINED * 3))
-  assert.equal(count(text, 'HTTP/1.1 200'), MAX_PIPELINED)
-  await harness.stop(MAX_PIPELINED)
+  const sent = MAX_PIPELINED * 3
+  const answered = differences().readsAhead ? MAX_PIPELINED : sent
+  const text = await rawExchange(
+    socket,
+    post('/x').repeat(sent),
+    (got) => got.endsWith('ok') && count(got, 'ok') === sent,
+  )
+  socket.destroy()
+  assert.equal(count(text, 'HTTP/1.1 200'), answered)
+  await harness.stop(answered)
 })
 
 test('an answer that comes before the body is over ends the connection: the rest of the body has no reader', async (t) => {

@@ -3,12 +3,12 @@
  * else than what was allowed.
  */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
 import { gatewayYaml, policyYaml, siteYaml } from '../../src/testing/egress-resources.ts'
 import { h2Over, h2Request } from '../../src/testing/h2-client.ts'
 import { startHarness } from '../../src/testing/harness.ts'
 import { plainConnect, rawExchange } from '../../src/testing/mesh-client.ts'
 import { startEchoOrigin } from '../../src/testing/origin.ts'
+import { test } from '../integration/engines.ts'
 
 const HOST = 'site.example'
 

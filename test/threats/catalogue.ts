@@ -54,8 +54,10 @@ export const THREAT_GROUPS: readonly ThreatGroup[] = [
         outcome: 'passed on end to end, a refused caller is never asked for its body; 417',
       },
       13: {
-        attack: 'upgrades no route allows, `h2c`, an upgrade with a body; 101 nobody asked for',
-        outcome: '403 `upgrade_failed`; 502 `UPE`: no tunnel',
+        attack:
+          'upgrades other than WebSocket, `h2c`, with a body, behind other requests, with bytes ahead of the answer; 101 nobody asked for',
+        outcome:
+          '403 `upgrade_failed`, 400, 502 `UPE`: no tunnel; nothing goes out before the 101, nothing behind another answer is a request',
       },
       14: {
         attack: '`x-envoy-*`, `x-forwarded-*`, our own reason field, from callers and from sites',

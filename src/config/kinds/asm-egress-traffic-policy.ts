@@ -46,6 +46,20 @@ export const asmEgressTrafficPolicy: KindModule<AsmEgressTrafficPolicySpec> = {
   schema,
   specOptional: false,
   unsupported: [],
+  notes: [
+    { path: 'spec.egressRules[].name', is: 'inert', why: 'a name for people' },
+    { path: 'spec.egressRules[].to[].port.name', is: 'inert', why: 'a name for people' },
+    {
+      path: 'spec.egressRules[].from[].workloadSelector',
+      is: 'limited',
+      why: 'enforced through the service account: the pods that run under it have to be known, and all have the labels',
+    },
+    {
+      path: 'spec.egressRules[].to[].port.protocol',
+      is: 'limited',
+      why: 'HTTP, HTTP2, GRPC, GRPC-WEB, HTTPS and TLS; protocols without a host name are refused',
+    },
+  ],
   check(resource, report) {
     for (const [i, rule] of resource.spec.egressRules.entries()) {
       const at = (...path: (string | number)[]) => resource.at('spec', 'egressRules', i, ...path)

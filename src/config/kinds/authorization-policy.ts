@@ -8,6 +8,7 @@ import { pathTemplateError } from '../../core/path-template.ts'
 import { checkTarget, targetFields } from '../policy-target.ts'
 import type { KindModule, Report, Resource } from '../resource.ts'
 import { enumeration, text } from '../schema.ts'
+import { AUTHORIZATION_POLICY_NOTES, REPLACED_KEYS } from './authorization-policy-tables.ts'
 
 const list = z.array(text).optional()
 
@@ -100,15 +101,6 @@ export const WHEN_KEYS: readonly { readonly key: string; readonly bracket: boole
   { key: 'connection.sni', bracket: false },
 ]
 
-/** TABLE of keys that Istio itself turns away, with what to write instead. */
-const REPLACED_KEYS: Readonly<Record<string, string>> = {
-  'destination.namespace': 'the namespace of a policy is metadata.namespace',
-  'destination.labels': 'use spec.selector.matchLabels',
-  'destination.name': 'it was v1alpha1; use spec.selector.matchLabels',
-  'destination.user': 'it was v1alpha1; use spec.selector.matchLabels',
-  'request.experimental.inline.headers': 'use request.headers[…], which looks at every value of a repeated field',
-}
-
 export const authorizationPolicy: KindModule<AuthorizationPolicySpec> = {
   kind: 'AuthorizationPolicy',
   group: 'security.istio.io',
@@ -117,6 +109,7 @@ export const authorizationPolicy: KindModule<AuthorizationPolicySpec> = {
   schema,
   specOptional: true,
   unsupported: [],
+  notes: AUTHORIZATION_POLICY_NOTES,
   check: (resource, report) => {
     checkTarget(resource, report)
     checkAction(resource, report)

@@ -5,6 +5,11 @@ import { type DestinationRuleSpec, schema } from './destination-rule-schema.ts'
 
 /** The same fields in every traffic policy: at the top, per port, of a subset. */
 const UNSUPPORTED: readonly UnsupportedField[] = [
+  ...['probes', 'interval'].map((field) => ({
+    path: `connectionPool.tcp.tcpKeepalive.${field}`,
+    severity: 'warning' as const,
+    why: 'Node has no say in it: after the time TCP asks 10 times, once a second',
+  })),
   {
     path: 'connectionPool.http.http2KeepAlive.connectionIdleInterval',
     severity: 'warning',
@@ -17,6 +22,7 @@ const UNSUPPORTED: readonly UnsupportedField[] = [
   },
 ]
 
+const PORT_BLOCKS = ['connectionPool', 'loadBalancer', 'outlierDetection', 'tls']
 const POLICIES = ['spec.trafficPolicy', 'spec.subsets[].trafficPolicy']
 
 export const destinationRule: KindModule<DestinationRuleSpec> = {
@@ -29,5 +35,24 @@ export const destinationRule: KindModule<DestinationRuleSpec> = {
   unsupported: POLICIES.flatMap((policy) => [policy, `${policy}.portLevelSettings[]`]).flatMap((prefix) =>
     UNSUPPORTED.map((row) => ({ ...row, path: `${prefix}.${row.path}` })),
   ),
+  notes: [
+    {
+      path: 'spec.trafficPolicy.loadBalancer.simple',
+      is: 'limited',
+      why: 'PASSTHROUGH has no meaning at a gateway: LEAST_REQUEST, with a warning',
+    },
+    {
+      path: 'spec.trafficPolicy.tls.mode',
+      is: 'limited',
+      why: 'ISTIO_MUTUAL is refused for hosts outside the mesh: it would show them the mesh identity',
+    },
+  ],
+  sameAs: Object.fromEntries([
+    ...PORT_BLOCKS.map((block) => [`trafficPolicy.portLevelSettings[].${block}`, `trafficPolicy.${block}`]),
+    ...[...PORT_BLOCKS, 'portLevelSettings', 'tunnel', 'proxyProtocol', 'retryBudget'].map((block) => [
+      `subsets[].trafficPolicy.${block}`,
+      `trafficPolicy.${block}`,
+    ]),
+  ]),
   check: checkDestinationRule,
 }

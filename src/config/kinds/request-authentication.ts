@@ -34,6 +34,7 @@ export const requestAuthentication: KindModule<RequestAuthenticationSpec> = {
   schema,
   specOptional: true,
   unsupported: [],
+  notes: [{ path: 'spec.jwtRules', is: 'refused', why: 'where the resource applies: JWTs are not verified yet' }],
   check: (resource, report) => {
     checkTarget(resource, report)
     if ((resource.spec.jwtRules ?? []).length > 0)

@@ -47,6 +47,18 @@ export const serviceEntry: KindModule<ServiceEntrySpec> = {
   unsupported: [
     { path: 'spec.endpoints[].network', severity: 'warning', why: 'endpoints are always dialled directly' },
   ],
+  notes: [
+    {
+      path: 'spec.addresses',
+      is: 'inert',
+      why: 'virtual addresses by which sidecars know the service; a gateway is told the name',
+    },
+    {
+      path: 'spec.resolution',
+      is: 'limited',
+      why: 'NONE resolves the requested name here, with a warning that Istio’s gateway could not; refused on TCP ports that a route uses',
+    },
+  ],
   check,
 }
 

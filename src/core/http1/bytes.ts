@@ -34,8 +34,8 @@ const VALUE = new Uint8Array(256).fill(1)
 for (let byte = 0; byte < 32; byte++) VALUE[byte] = byte === HTAB ? 1 : 0
 VALUE[127] = 0
 
-/** Most fields a head may have here; the gateway's own, smaller limit is judged by the exchange (431). */
-const MAX_FIELDS = 2_000
+/** Most fields a head may have here: as many as the gateway's own limit can be set to, which the exchange judges (431). */
+const MAX_FIELDS = 10_000
 
 /** Names met all the time, so that no string is made for them. */
 const KNOWN = [

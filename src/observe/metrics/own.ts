@@ -20,6 +20,8 @@ const REQUEST_LABELS = [
   'response_flags',
 ] as const
 
+const REFUSED_LABELS = ['source_principal', 'source_namespace', 'reason'] as const
+
 /** TABLE of `sallyport_*` families that count requests. */
 export const REQUEST_METRICS = {
   sallyport_requests_total: {
@@ -31,6 +33,11 @@ export const REQUEST_METRICS = {
     type: 'counter',
     help: 'Requests and tunnels that the gateway itself refused, by reason code.',
     labels: ['reason'],
+  },
+  sallyport_refused_by_identity_total: {
+    type: 'counter',
+    help: 'Requests and tunnels that the gateway itself refused, by caller and reason code: who meets a wall, and which.',
+    labels: REFUSED_LABELS,
   },
   sallyport_refused_connections_total: {
     type: 'counter',
@@ -67,6 +74,11 @@ export class RequestMetrics {
     ([, , , decision = '', , code = '', flags = '']) => [OTHER, OTHER, OTHER, decision, OTHER, code, flags],
   )
   readonly #recent = new Recent<Seen>(MAX_SERIES * 2)
+  readonly #refusedCallers = new SeriesMap<RequestSeries>(
+    MAX_SERIES,
+    (labels) => ({ labels: labelSet(REFUSED_LABELS, labels), total: 0 }),
+    ([, , reason = '']) => [OTHER, OTHER, reason],
+  )
   readonly #refusedRequests = byReason()
   readonly #refusedConnections = byReason()
 
@@ -74,13 +86,19 @@ export class RequestMetrics {
     const { decision, reason } = r
     // A connection without a request (a refused handshake) is counted by `connectionRefused`.
     if (r.kind === 'tcp' && decision === null) return
-    if (reason !== null) count(this.#refusedRequests, reason)
     const { peer } = r.connection
     const principal = peer.kind === 'spiffe' ? peer.id.uri : ''
+    if (reason !== null) this.#refused(principal, reason, r)
     const host = r.authority ?? r.innerServerName ?? r.connection.tls?.sni ?? ''
     const flags = r.flags.length === 0 ? '-' : formatFlags(r.flags)
     const series = this.#find(principal, host, flags, r) ?? this.#resolve(principal, host, flags, r)
     series.total += 1
+  }
+
+  #refused(principal: string, reason: Reason, r: ExchangeRecord): void {
+    count(this.#refusedRequests, reason)
+    const caller = principal === '' ? 'none' : this.#principals.admit(principal)
+    this.#refusedCallers.resolve([caller, this.#namespace(r, caller), reason]).total += 1
   }
 
   #find(principal: string, host: string, flags: string, r: ExchangeRecord): RequestSeries | null {
@@ -144,6 +162,12 @@ export class RequestMetrics {
       [...this.#requests.values()].map(({ labels, total }) => ({ labels, value: total })),
     )
     registerReasons(registry, 'sallyport_refused_requests_total', this.#refusedRequests)
+    addFamily(
+      registry,
+      'sallyport_refused_by_identity_total',
+      REQUEST_METRICS.sallyport_refused_by_identity_total,
+      () => [...this.#refusedCallers.values()].map(({ labels, total }) => ({ labels, value: total })),
+    )
     registerReasons(registry, 'sallyport_refused_connections_total', this.#refusedConnections)
   }
 }

@@ -23,6 +23,10 @@ export const STATE_METRICS = {
     'Unix time in seconds at which the credential expires (the earliest of its certificates). Time left: this minus time().',
     ['credential'],
   ),
+  sallyport_certificate_issued_seconds: gauge(
+    'Unix time in seconds at which the certificate that expires first began. What is left of its life: (expiry - time()) / (expiry - issued).',
+    ['credential'],
+  ),
   sallyport_access_log_dropped_total: counter(
     'Access log lines dropped because the reader of the log was too slow or gone.',
   ),
@@ -56,6 +60,9 @@ type DnsCounts = {
   readonly overload: number
 }
 
+/** Milliseconds since the epoch. */
+type CertificateLife = { readonly credential: string; readonly notBefore: number; readonly notAfter: number }
+
 type ConfigState = {
   readonly generation: number
   readonly lastReloadSuccessful: boolean
@@ -67,7 +74,7 @@ type ConfigState = {
 
 export type StateSources = {
   readonly clusters: () => Iterable<ClusterStats>
-  readonly certificates: () => Iterable<{ readonly credential: string; readonly notAfter: number }>
+  readonly certificates: () => Iterable<CertificateLife>
   readonly accessLogDropped: () => number
   readonly openConnections: () => number
   readonly openTunnels: () => number
@@ -80,6 +87,9 @@ export type StateSources = {
 }
 
 type Name = keyof typeof STATE_METRICS
+
+/** How often the loop is looked at. */
+const LOOP_RESOLUTION_MS = 20
 
 /** Registers all state families. */
 export function registerState(registry: Registry, sources: StateSources): void {
@@ -95,12 +105,15 @@ export function registerState(registry: Registry, sources: StateSources): void {
   family('sallyport_config_info', () => [
     { labels: { config_version: labelValue(sources.config().version) }, value: 1 },
   ])
-  family('sallyport_certificate_expiry_seconds', () =>
-    earliest(sources.certificates()).map(([credential, notAfter]) => ({
-      labels: { credential },
-      value: Math.floor(notAfter / 1000),
-    })),
-  )
+  const certificates = (name: Name, time: (life: CertificateLife) => number) =>
+    family(name, () =>
+      earliest(sources.certificates()).map(([credential, life]) => ({
+        labels: { credential },
+        value: Math.floor(time(life) / 1000),
+      })),
+    )
+  certificates('sallyport_certificate_expiry_seconds', ({ notAfter }) => notAfter)
+  certificates('sallyport_certificate_issued_seconds', ({ notBefore }) => notBefore)
   one('sallyport_access_log_dropped_total', sources.accessLogDropped)
   one('sallyport_upstream_insecure_clusters', sources.insecureClusters ?? (() => 0))
   one('sallyport_open_connections', sources.openConnections)
@@ -123,10 +136,12 @@ function registerProcess(
   family: (name: Name, collect: () => Iterable<Sample>) => void,
   one: (name: Name, value: () => number) => void,
 ): void {
-  const loop = monitorEventLoopDelay({ resolution: 20 })
+  const loop = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS })
   loop.enable()
   family('sallyport_event_loop_delay_seconds', () => {
-    const seconds = (nanoseconds: number) => (loop.count === 0 ? 0 : nanoseconds / 1e9)
+    // Node measures from one look to the next: an idle loop would show the resolution itself as delay.
+    const seconds = (nanoseconds: number) =>
+      loop.count === 0 ? 0 : Math.max(0, nanoseconds / 1e9 - LOOP_RESOLUTION_MS / 1000)
     const samples = [
       { labels: { statistic: 'p50' }, value: seconds(loop.percentile(50)) },
       { labels: { statistic: 'p99' }, value: seconds(loop.percentile(99)) },
@@ -147,13 +162,13 @@ function registerProcess(
   one('process_start_time_seconds', () => startedAt)
 }
 
-function earliest(
-  certificates: Iterable<{ readonly credential: string; readonly notAfter: number }>,
-): readonly (readonly [string, number])[] {
-  const found = new Map<string, number>()
-  for (const { credential, notAfter } of certificates) {
-    const label = labelValue(credential)
-    found.set(label, Math.min(found.get(label) ?? Number.POSITIVE_INFINITY, notAfter))
+/** Of each credential the certificate that expires first. */
+function earliest(certificates: Iterable<CertificateLife>): readonly (readonly [string, CertificateLife])[] {
+  const found = new Map<string, CertificateLife>()
+  for (const life of certificates) {
+    const label = labelValue(life.credential)
+    const known = found.get(label)
+    if (known === undefined || life.notAfter < known.notAfter) found.set(label, life)
   }
   return [...found]
 }

@@ -1,0 +1,27 @@
+/** The head of an outgoing request as it goes over the wire: built from what was judged, never copied from what was received. */
+import { fieldsAreCarriable } from '../../core/headers.ts'
+import { declaredLength } from '../carrier.ts'
+import type { OutgoingRequest } from '../forwarder.ts'
+
+export type RequestHead = {
+  /** One character per byte, empty line included. */
+  readonly text: string
+  /** Bytes of body that must follow; null: there is none. */
+  readonly length: number | 'chunked' | null
+}
+
+/** Visible ASCII, as it is judged and as core/http1 reads it: nothing that could end the line, or the target in it. */
+const TARGET = /^[\x21-\x7e]+$/
+const METHOD = /^[A-Z]+(?:-[A-Z]+)*$/
+
+/** null: it cannot be sent as it is; whoever judged it should have refused it. */
+export function requestHead(request: OutgoingRequest): RequestHead | null {
+  const { method, target, headers, body } = request
+  if (method === 'CONNECT' || !METHOD.test(method) || !TARGET.test(target) || !fieldsAreCarriable(headers)) return null
+  const declared = declaredLength(request)
+  if (declared === undefined) return null
+  let text = `${method} ${target} HTTP/1.1\r\n`
+  for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`
+  if (declared === 'chunked') text += 'transfer-encoding: chunked\r\n'
+  return { text: `${text}\r\n`, length: body === null ? null : declared }
+}
