@@ -23,7 +23,7 @@ const ROUNDS = Number(process.env['BENCH_ROUNDS'] ?? 15)
 const REQUESTS = Number(process.env['BENCH_REQUESTS'] ?? 4_000)
 const RELOADS = 3
 /** Rounds that do not count. */
-const WARM_UP = 2
+const WARM_UP = 4
 const PATIENCE_MS = 120_000
 
 type Measured = {
@@ -31,8 +31,6 @@ type Measured = {
   readonly port: number
   readonly readyMs: number
   readonly bytes: number
-  /** What the operational log has said so far. */
-  readonly log: () => string
   /** Milliseconds from a change of a file, which is watched, until the new configuration is active. */
   reload(round: number): Promise<number>
   stop(): void
@@ -72,7 +70,6 @@ async function start(name: string, size: ScaleSize, pki: TestPki, originPort: nu
     port,
     readyMs: performance.now() - before,
     bytes,
-    log: () => text,
     reload: async (round) => {
       const seen = activations()
       writeFileSync(
@@ -102,6 +99,34 @@ function quantile(values: readonly number[], share: number): number {
   return low + ((sorted[Math.ceil(at)] ?? 0) - low) * (at - Math.floor(at))
 }
 
+type Round = readonly [small: number, large: number]
+
+/** Small and large with these hosts each, in turn which of them goes first. */
+async function rounds(
+  cost: (index: number, hosts: readonly string[]) => Promise<number>,
+  hosts: readonly [small: readonly string[], large: readonly string[]],
+): Promise<readonly Round[]> {
+  const rows: Round[] = []
+  for (let round = -WARM_UP; round < ROUNDS; round++) {
+    const first = round % 2 === 0 ? 0 : 1
+    const before = await cost(first, hosts[first])
+    const after = await cost(1 - first, hosts[first === 0 ? 1 : 0])
+    if (round >= 0) rows.push(first === 0 ? [before, after] : [after, before])
+  }
+  return rows
+}
+
+function medians(rows: readonly Round[]): string {
+  const [small, large] = [rows.map((row) => row[0]), rows.map((row) => row[1])]
+  return `${quantile(small, 0.5).toFixed(0)} µs | ${quantile(large, 0.5).toFixed(0)} µs`
+}
+
+function ratios(rows: readonly Round[]): string {
+  const all = rows.map(([small, large]) => large / small)
+  const [low, middle, high] = [0.25, 0.5, 0.75].map((share) => quantile(all, share).toFixed(2))
+  return `${middle} (${low}–${high})`
+}
+
 const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`
 
 pinSelf()
@@ -127,14 +152,8 @@ try {
     await run(sockets[index] ?? [], hosts, REQUESTS)
     return ((cpuSeconds(pid) - before) * 1e6) / REQUESTS
   }
-  const rows: (readonly [small: number, large: number, many: number])[] = []
-  for (let round = -WARM_UP; round < ROUNDS; round++) {
-    const swap = round % 2 === 0
-    const first = await cost(swap ? 1 : 0, one)
-    const second = await cost(swap ? 0 : 1, one)
-    const spread = await cost(1, many)
-    if (round >= 0) rows.push(swap ? [second, first, spread] : [first, second, spread])
-  }
+  const same = await rounds(cost, [one, one])
+  const spread = await rounds(cost, [one, many])
   const used = gateways.map(({ pid }) => residentMb(pid))
 
   const reloads: number[] = []
@@ -147,16 +166,6 @@ try {
   }
   const afterwards = residentMb(large.pid)
 
-  const column = (index: 0 | 1 | 2) =>
-    quantile(
-      rows.map((row) => row[index]),
-      0.5,
-    ).toFixed(0)
-  const ratios = (index: 1 | 2) => {
-    const all = rows.map((row) => row[index] / row[0])
-    const [low, middle, high] = [0.25, 0.5, 0.75].map((share) => quantile(all, share).toFixed(2))
-    return `${middle} (${low}–${high})`
-  }
   console.log(
     `| | ${SMALL.services} entries, ${SMALL.routes} routes | ${LARGE.services} entries, ${LARGE.routes} routes |`,
   )
@@ -170,13 +179,13 @@ try {
   )
   console.log(`| longest a request waited for a reload | | ${seconds(Math.max(...waits))} |`)
   console.log(
-    `| RSS: after the start, after ${REQUESTS * (ROUNDS + WARM_UP)} requests | ${fresh[0]}, ${used[0]} MB | ${fresh[1]}, ${used[1]} MB |`,
+    `| RSS: after the start, after ${2 * REQUESTS * (ROUNDS + WARM_UP)} requests | ${fresh[0]}, ${used[0]} MB | ${fresh[1]}, ${used[1]} MB |`,
   )
   console.log(`| RSS after ${RELOADS} reloads | | ${afterwards} MB |`)
-  console.log(`| CPU per request, one host (median of ${ROUNDS} rounds) | ${column(0)} µs | ${column(1)} µs |`)
-  console.log(`| … ratio within a round: median (quartiles) | 1 | ${ratios(1)} |`)
-  console.log(`| CPU per request, ${many.length} hosts in turn | | ${column(2)} µs |`)
-  console.log(`| … ratio to one host of the small one | | ${ratios(2)} |`)
+  console.log(`| CPU per request, one host (median of ${ROUNDS} rounds) | ${medians(same)} |`)
+  console.log(`| … ratio within a round: median (quartiles) | 1 | ${ratios(same)} |`)
+  console.log(`| CPU per request, one host, and ${many.length} hosts in turn | ${medians(spread)} |`)
+  console.log(`| … ratio within a round: median (quartiles) | 1 | ${ratios(spread)} |`)
 } finally {
   for (const gateway of gateways) gateway.stop()
   load.close()

@@ -54,7 +54,15 @@ function loadWalkThrough(folder: string, files: readonly string[]) {
 }
 
 test('there are examples', () => {
-  assert.deepEqual(EXAMPLES, ['asm-egress', 'istio-egress', 'local', 'service-entry'])
+  assert.deepEqual(EXAMPLES, [
+    'allow-any',
+    'asm-egress',
+    'istio-egress',
+    'local',
+    'minimal',
+    'passthrough',
+    'service-entry',
+  ])
 })
 
 for (const name of EXAMPLES)

@@ -3,6 +3,7 @@ import { VERSION } from '../core/version.ts'
 import type { Endpoint } from '../model/settings.ts'
 import { createAdminServer, createHealthServer, createMetricsServer } from '../observe/admin.ts'
 import type { Gateway } from './gateway.ts'
+import { policyStatus, routeStatus } from './route-status.ts'
 
 export type ControlServers = {
   readonly admin: Endpoint
@@ -48,6 +49,9 @@ export async function startControlServers(gateway: Gateway): Promise<ControlServ
           config_version: gateway.active.model.version,
           generation: gateway.active.generation,
         }),
+        routes: () => routeStatus(gateway.active.model),
+        policies: () => policyStatus(gateway.active.model),
+        lastReload: () => gateway.lastReload,
         setLogLevel: (level) => gateway.log.setLevel(level),
         drainListeners: () => gateway.drainListeners(),
         failHealthcheck: () => gateway.lifecycle.failHealthcheck(true),

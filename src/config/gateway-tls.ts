@@ -145,7 +145,8 @@ function credentialDirectory(credential: string, { settings, at, report }: TlsCo
 function ciphersOf(tls: GatewayTlsSpec, { at, report }: TlsContext): string | null {
   const known: string[] = []
   tls.cipherSuites?.forEach((cipher, index) => {
-    if (CIPHERS.has(cipher)) known.push(cipher)
+    if (known.includes(cipher)) report('SP4011', at('cipherSuites', index), `${cipher} stands twice`)
+    else if (CIPHERS.has(cipher)) known.push(cipher)
     else report('SP4011', at('cipherSuites', index), `unknown cipher suite ${JSON.stringify(cipher)} is left out`)
   })
   return known.length === 0 ? null : known.join(':')

@@ -28,6 +28,8 @@ test('private means its own namespace and no other', () => {
 })
 
 test('lists that contradict themselves are refused', () => {
-  for (const list of [['.'], ['*'], ['~'], ['a', 'b'], ['.', 'a']]) assert.equal(exportProblem(list), null)
-  for (const list of [['*', '.'], ['~', 'a'], ['a', 'a'], ['a/b'], ['']]) assert.notEqual(exportProblem(list), null)
+  for (const list of [['.'], ['*'], ['~'], ['a', 'b'], ['.', 'a']]) assert.equal(exportProblem(list, 'own', true), null)
+  for (const list of [['*', '.'], ['~', 'a'], ['a', 'a'], ['.', 'own'], ['a/b'], ['']])
+    assert.notEqual(exportProblem(list, 'own', true), null, String(list))
+  assert.notEqual(exportProblem(['~'], 'own'), null, 'for services only')
 })

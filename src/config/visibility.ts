@@ -1,14 +1,19 @@
 /** `exportTo`: which namespaces see a resource (istio pilot/pkg/config/validation `validateExportTo`). */
 import { isLabel } from './hostname.ts'
 
-/** What is wrong with an `exportTo` list, or null. */
-export function exportProblem(exportTo: readonly string[]): string | null {
+/**
+ * What is wrong with an `exportTo` list of a resource of namespace `own`, or null. `none`: `~` is allowed, which only
+ * makes sense for services.
+ */
+export function exportProblem(exportTo: readonly string[], own: string, none = false): string | null {
   const seen = new Set<string>()
   for (const entry of exportTo) {
+    if (entry === '~' && !none) return '"~" (nobody) is for a ServiceEntry only'
     if (entry !== '.' && entry !== '*' && entry !== '~' && !isLabel(entry))
-      return `"${entry}" is none of ".", "*", "~" or a namespace`
-    if (seen.has(entry)) return `"${entry}" is listed twice`
-    seen.add(entry)
+      return `"${entry}" is none of ".", "*"${none ? ', "~"' : ''} or a namespace`
+    const namespace = entry === '.' ? own : entry
+    if (seen.has(namespace)) return `"${entry}" is listed twice`
+    seen.add(namespace)
   }
   if (exportTo.length > 1 && (seen.has('*') || seen.has('~'))) return '"*" and "~" must stand alone'
   return null

@@ -1,7 +1,7 @@
 /**
  * The plain part of YAML, read in one pass: maps and lists in block style, scalars and flow collections on one line, no
  * anchors, tags, block scalars, tabs, empty values or anything that has to be told about. That is what resource files
- * consist of, and some 20 times faster than a whole YAML parser. Everything else is left to it (config/yaml.ts): this
+ * consist of, and some 15 times faster than a whole YAML parser. Everything else is left to it (config/yaml.ts): this
  * reader never guesses and never reports, it reads a text exactly as the parser does or not at all. A property test
  * compares the two.
  */
@@ -11,6 +11,7 @@ import type { YamlEntry, YamlList, YamlMap, YamlNode } from './yaml-tree.ts'
 const MAX_DEPTH = 40
 
 /** Control characters, tabs and carriage returns among them, and the byte order mark. */
+// oxlint-disable-next-line no-control-regex
 const UNUSUAL = /[\0-\x09\x0b-\x1f\x7f-\x9f\ufeff]/
 
 /** A key and its colon; longer ones are for the parser. */

@@ -6,7 +6,7 @@ import { eventually } from '../testing/eventually.ts'
 import { CALLER, clusterModel, type SentRequest, type TestUpstream, testUpstream } from '../testing/forwarding.ts'
 import { type RecordedConnection, startRawOrigin } from '../testing/origin.ts'
 import { connectUpstream } from './connect.ts'
-import type { PooledConnection } from './pool.ts'
+import type { PooledConnection } from './pooled-connection.ts'
 
 const OK = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok'
 

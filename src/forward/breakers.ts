@@ -8,7 +8,8 @@
  */
 import type { ClusterStats } from '../core/stats.ts'
 import { type ConnectionPoolModel, UNLIMITED_POOL } from '../model/cluster.ts'
-import type { PooledConnection, UpstreamPool } from './pool.ts'
+import type { UpstreamPool } from './pool.ts'
+import type { PooledConnection } from './pooled-connection.ts'
 import { retriesExhausted } from './retry-budget.ts'
 
 /** A request that waits for a connection. */

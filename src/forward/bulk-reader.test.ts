@@ -14,8 +14,9 @@ import { createTestPki } from '../testing/pki.ts'
 import { Breakers } from './breakers.ts'
 import { BulkReader } from './bulk-reader.ts'
 import type { DialTls } from './dial.ts'
-import { type PooledConnection, UpstreamPool } from './pool.ts'
+import { UpstreamPool } from './pool.ts'
 import { type PoolIdentity, poolKey } from './pool-identity.ts'
+import type { PooledConnection } from './pooled-connection.ts'
 
 const MB = 1 << 20
 setFlagsFromString('--expose-gc')

@@ -7,7 +7,7 @@ import type { ResponseLimits, UpstreamCluster } from './cluster.ts'
 import { type ConnectHandlers, connectUpstream } from './connect.ts'
 import type { UpstreamEndpoint } from './endpoints.ts'
 import type { OutgoingRequest, UpstreamFailure, UpstreamResponse } from './forwarder.ts'
-import type { PooledConnection } from './pool.ts'
+import type { PooledConnection } from './pooled-connection.ts'
 
 /** What an engine reports about one attempt, in this order: one of the first two at most once, then `onEnded` once. */
 export type CarryEvents = {

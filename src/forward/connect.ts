@@ -5,7 +5,8 @@
 import type { UpstreamCluster } from './cluster.ts'
 import { UpstreamEndpoint } from './endpoints.ts'
 import type { ConnectTarget, UpstreamFailure } from './forwarder.ts'
-import type { AcquireHandlers, PooledConnection, Reading } from './pool.ts'
+import type { AcquireHandlers, Reading } from './pool.ts'
+import type { PooledConnection } from './pooled-connection.ts'
 import { UPSTREAM_OVERFLOW } from './transport-failure.ts'
 
 /** RFC 8305 §5: how long the first address has before the next is tried beside it, milliseconds. */

@@ -16,7 +16,7 @@ import type { ResponseLimits } from './cluster.ts'
 import { Delivery } from './delivery.ts'
 import type { Forwarder } from './engine.ts'
 import type { OutgoingRequest, UpstreamFailure } from './forwarder.ts'
-import type { PooledConnection } from './pool.ts'
+import type { PooledConnection } from './pooled-connection.ts'
 import { cleanResponseHeaders } from './response-headers.ts'
 import {
   errorCode,

@@ -6,7 +6,8 @@
 import type { ResponseLimits } from './cluster.ts'
 import type { DialFailure } from './dial.ts'
 import { type Http2Line, UpstreamSession } from './http2-session.ts'
-import type { AcquireHandlers, PooledConnection, Sharing, UpstreamPool } from './pool.ts'
+import type { AcquireHandlers, Sharing, UpstreamPool } from './pool.ts'
+import type { PooledConnection } from './pooled-connection.ts'
 import { protocolFailure } from './transport-failure.ts'
 
 /** Streams taken for granted until the other side has said how many it allows (RFC 9113 §6.5.2 recommends no fewer). */

@@ -7,8 +7,8 @@ import { type ClientHttp2Session, type ClientHttp2Stream, type ClientSessionRequ
 import type { ClusterStats } from '../core/stats.ts'
 import type { ConnectionPoolModel } from '../model/cluster.ts'
 import type { ResponseLimits } from './cluster.ts'
-import type { PooledConnection } from './pool.ts'
 import type { PoolIdentity } from './pool-identity.ts'
+import type { PooledConnection } from './pooled-connection.ts'
 import { MAX_TIMER_MS } from './retry-policy.ts'
 
 /** What one answer may have in flight, and all of a connection together. Bytes; a caller who stops reading stops at the first. */

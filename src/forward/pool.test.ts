@@ -6,8 +6,9 @@ import { CALLER } from '../testing/forwarding.ts'
 import { startRawOrigin } from '../testing/origin.ts'
 import { Breakers } from './breakers.ts'
 import type { DialFailure } from './dial.ts'
-import { type PooledConnection, UpstreamPool } from './pool.ts'
+import { UpstreamPool } from './pool.ts'
 import { type PoolIdentity, poolKey } from './pool-identity.ts'
+import type { PooledConnection } from './pooled-connection.ts'
 
 const IDENTITY: PoolIdentity = {
   cluster: 'outbound|443||a.example',

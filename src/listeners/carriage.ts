@@ -25,6 +25,7 @@ import type { Downstream } from './downstream.ts'
 import type { Environment, HttpConnection } from './environment.ts'
 import type { Judged } from './judged.ts'
 import type { Mirror } from './mirror.ts'
+import { Pour } from './pour.ts'
 import { SERVER } from './reply.ts'
 import { MAX_TIMER_MS } from './timer.ts'
 import { isForbidden, Upgrade } from './upgrade.ts'
@@ -146,7 +147,7 @@ export class Carriage {
 
   #respond(response: UpstreamResponse): void {
     const { downstream, environment, record, startedAt, finished } = this.#exchange
-    if (finished) return void response.body.destroy()
+    if (finished) return discard(response)
     const now = performance.now()
     record.upstreamServiceTimeMs = Math.round(now - this.#sentAt)
     record.responseDurationMs = Math.round(now - startedAt)
@@ -159,11 +160,16 @@ export class Carriage {
     record.responseHeaders = headers
     if (record.isGrpc) {
       this.#noteGrpcStatus(headers)
-      if (record.grpcStatus === null)
-        response.body.once('end', () => this.#noteGrpcStatus(response.trailers?.() ?? NO_FIELDS))
+      const { trailers } = response
+      if (record.grpcStatus === null && trailers !== null)
+        response.body.once('end', () => this.#noteGrpcStatus(trailers() ?? NO_FIELDS))
     }
-    const { trailers, upgraded } = response
+    const { flow, trailers, upgraded } = response
     if (upgraded !== undefined) return this.#change(upgraded, headers)
+    if (flow !== undefined && trailers === null && downstream.startSink !== undefined) {
+      const sink = downstream.startSink(response.status, headers, environment.draining(), flow)
+      return flow.into(new Pour(record, sink, this.#broke))
+    }
     // They are fields too: nothing that may not come back in the head may come behind the body.
     const returned = trailers === null ? null : () => returnedTrailers(trailers())
     const sink = downstream.start(response.status, headers, environment.draining(), returned)
@@ -171,16 +177,20 @@ export class Carriage {
     if (sink.destroyed || sink.closed) return this.abort()
     response.body.on('data', (chunk: Buffer) => (record.bytesSent += chunk.length))
     // Before the pipeline tears the caller's side down: whose fault it was must be known when that closes.
-    response.body.once('error', (error) => {
-      if (this.#exchange.finished || record.flags.includes('UT')) return
-      const { flag, details } = REFUSALS[error instanceof UpstreamBroke ? error.kind : 'upstream_closed']
-      this.#flag(flag ?? 'UC')
-      record.responseCodeDetails = details.replace('_before_', '_after_')
-    })
+    response.body.once('error', this.#broke)
     pipeline(response.body, sink, (error) => {
       // The caller must be able to tell a cut answer from a whole one: its side is reset, never ended.
       if (error !== null && error !== undefined && !this.#exchange.finished) downstream.reset()
     })
+  }
+
+  /** The answer was cut. Called before the caller is told. */
+  readonly #broke = (error: Error): void => {
+    const { finished, record } = this.#exchange
+    if (finished || record.flags.includes('UT')) return
+    const { flag, details } = REFUSALS[error instanceof UpstreamBroke ? error.kind : 'upstream_closed']
+    this.#flag(flag ?? 'UC')
+    record.responseCodeDetails = details.replace('_before_', '_after_')
   }
 
   /** The route's timeout was for the answer; what follows lasts as long as both sides want. */
@@ -235,6 +245,12 @@ export class Carriage {
 }
 
 const NO_FIELDS: HeaderList = []
+
+/** Nobody is there to have it. */
+function discard(response: UpstreamResponse): void {
+  if (response.flow !== undefined) response.flow.destroy()
+  else response.body.destroy()
+}
 
 function returnedTrailers(trailers: HeaderList | null): HeaderList | null {
   const fields = trailers === null ? NO_FIELDS : returnedHeaders(trailers, true)

@@ -3,7 +3,6 @@
  * registered → route → fault → CORS → the route's own answer, or carry → record. Pins one snapshot at the start.
  * Whatever happens, `#finish` hands over exactly one record.
  */
-
 import type { HeaderList } from '../core/attributes.ts'
 import type { Flag } from '../core/flags.ts'
 import type { Refusal } from '../core/refusal.ts'

@@ -2,7 +2,6 @@
  * One tunnel from its first bytes to its record: judge → connect → copy → record. Policy and registry have decided
  * before anything is dialled; after a reload it is judged again. Exactly one record, at the end (behaviour §8.4).
  */
-
 import type { Socket } from 'node:net'
 import type { Attributes, Connection } from '../core/attributes.ts'
 import type { Reason } from '../core/reasons.ts'
@@ -10,7 +9,7 @@ import { REFUSALS } from '../core/refusal.ts'
 import type { ListenerStats } from '../core/stats.ts'
 import { connectUpstream } from '../forward/connect.ts'
 import type { ConnectTarget, UpstreamFailure } from '../forward/forwarder.ts'
-import type { PooledConnection } from '../forward/pool.ts'
+import type { PooledConnection } from '../forward/pooled-connection.ts'
 import { Splice, type SpliceEnd, type SpliceLimits } from '../forward/splice.ts'
 import type { ConnectionPoolModel } from '../model/cluster.ts'
 import type { Settings } from '../model/settings.ts'

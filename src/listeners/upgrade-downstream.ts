@@ -145,7 +145,9 @@ class AnswerWriter extends Writable {
     this.destroy()
   }
 
-  override _write(chunk: Buffer, _encoding: string, done: (error?: Error | null) => void): void {
+  override _write(chunk: Buffer, _encoding: string, then: () => void): void {
+    // A caller who is gone is no fault of the answer's: the socket's `close` is on its way and says so.
+    const done = () => then()
     if (this.#framing === 'none' || chunk.length === 0) return done()
     if (this.#framing === 'as it is') return void this.#socket.write(chunk, done)
     this.#socket.cork()

@@ -15,6 +15,9 @@ the list below. \`HEAD\` is taken wherever \`GET\` is.
 |---|---|---|`
 
 const REST = `
+- \`/\` is for people: open it in a browser, from afar through \`kubectl port-forward\`. It follows what happens every two seconds, loads
+  nothing from elsewhere, and shows of a request no query and no header but the host. The last 50 requests and tunnels are
+  kept in memory for it. \`/status.json\` has the same and does not shorten.
 - \`/stats\` prints Envoy's text form, one \`name: value\` a line, sorted, as
   \`cluster.outbound|443||edition.cnn.com.upstream_cx_total: 2\`. [metrics.md](metrics.md) names them all.
 - \`/drain_listeners\` cannot be taken back: the ports stay closed, also after a reload, and readiness fails.

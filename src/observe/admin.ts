@@ -18,9 +18,12 @@ import { type Answer, type ControlRequest, type ControlServer, createControlServ
 import { LOG_LEVELS, type LogLevel, parseLogLevel } from './log.ts'
 import { type Metrics, PROMETHEUS_CONTENT_TYPE } from './metrics.ts'
 import { redact } from './redact.ts'
+import { type StatusSources, statusReport } from './status.ts'
+import { statusPage } from './status-page.ts'
+import { PAGE_HEADERS } from './status-style.ts'
 
 /** What the admin port needs from the running gateway. Called per request; plain data comes back. */
-export type AdminProvider = {
+export type AdminProvider = Pick<StatusSources, 'routes' | 'policies' | 'lastReload'> & {
   /** Envoy's names. */
   readonly state: () => 'LIVE' | 'PRE_INITIALIZING' | 'INITIALIZING' | 'DRAINING'
   /** Whatever shows the active configuration as JSON. Secrets are taken out here again, but should not be in it. */
@@ -57,6 +60,23 @@ const wantsJson = (request: ControlRequest) => request.query.get('format') === '
 
 /** TABLE of admin endpoints; /help and the documentation are written from it. */
 export const ADMIN_ENDPOINTS: readonly Endpoint[] = [
+  {
+    method: 'GET',
+    path: '/',
+    help: 'the status page: last decisions, who goes where, routes, policies, certificates, last reload',
+    handle: (provider) => ({
+      status: 200,
+      type: 'text/html; charset=utf-8',
+      body: statusPage(statusReport(provider), Date.now()),
+      headers: PAGE_HEADERS,
+    }),
+  },
+  {
+    method: 'GET',
+    path: '/status.json',
+    help: 'the same as JSON',
+    handle: (provider) => json(redact(statusReport(provider))),
+  },
   {
     method: 'GET',
     path: '/ready',

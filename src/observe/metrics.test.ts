@@ -433,7 +433,7 @@ describe('promtool', () => {
 const KNOWN_LINTS: readonly string[] = [
   'istio_request_duration_milliseconds use base unit "seconds" instead of "milliseconds"',
   'envoy_cluster_http2_keepalive_timeout counter metrics should have "_total" suffix',
-        'envoy_cluster_membership_total non-counter metrics should not have "_total" suffix',
+  'envoy_cluster_membership_total non-counter metrics should not have "_total" suffix',
   'envoy_cluster_outlier_detection_ejections_enforced_consecutive_5xx counter metrics should have "_total" suffix',
   'envoy_cluster_outlier_detection_ejections_enforced_consecutive_gateway_failure counter metrics should have "_total" suffix',
   'envoy_cluster_outlier_detection_ejections_enforced_consecutive_local_origin_failure counter metrics should have "_total" suffix',

@@ -8,8 +8,9 @@ import { VERSION } from '../core/version.ts'
 import { type EnvoySources, envoyStats, registerEnvoy } from './metrics/envoy.ts'
 import { newRegistry, renderRegistry } from './metrics/family.ts'
 import { IstioMetrics } from './metrics/istio.ts'
-import { RequestMetrics } from './metrics/own.ts'
+import { type CallerCount, RequestMetrics } from './metrics/own.ts'
 import { registerState, type StateSources } from './metrics/state.ts'
+import { RecentRecords } from './recent-records.ts'
 import type { ExchangeRecord } from './record.ts'
 
 export type MetricsSources = Omit<StateSources, 'buildVersion'> & {
@@ -37,6 +38,12 @@ export type Metrics = {
   prometheus(): Promise<string>
   /** Envoy's `/stats`: `cluster.outbound|443||edition.cnn.com.upstream_cx_total: 2`, sorted by name. */
   stats(options: StatsOptions): string
+  /** The last requests and tunnels, the newest first. */
+  recent(): readonly ExchangeRecord[]
+  /** Who called what how often, since the start; of labels like those of sallyport_requests_total. */
+  callers(): readonly CallerCount[]
+  /** What is open now. */
+  open(): { readonly connections: number; readonly tunnels: number }
 }
 
 /** Content-Type of `prometheus()`. */
@@ -48,6 +55,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
   const buildVersion = sources.buildVersion ?? VERSION
   const registry = newRegistry()
   const requests = new RequestMetrics()
+  const recent = new RecentRecords()
   const istio = new IstioMetrics({
     gatewayName: sources.gatewayName,
     gatewayNamespace: sources.gatewayNamespace,
@@ -69,6 +77,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
     record(record) {
       requests.record(record)
       istio.record(record)
+      recent.add(record)
     },
     connectionRefused: (reason) => requests.connectionRefused(reason),
     prometheus() {
@@ -79,6 +88,9 @@ export function createMetrics(sources: MetricsSources): Metrics {
       return rendering
     },
     stats: (options) => printStats([...envoyStats(envoy)], options),
+    recent: () => recent.list(),
+    callers: () => requests.callers(),
+    open: () => ({ connections: sources.openConnections(), tunnels: sources.openTunnels() }),
   }
 }
 

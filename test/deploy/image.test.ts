@@ -38,7 +38,7 @@ const PACKAGE = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'utf8')
 describe('Dockerfile', () => {
   it('has nothing a linter objects to, and the linter does object', () => {
     assert.deepEqual(
-      validate(DOCKERFILE).map(({ message, range }) => `${range.start.line + 1}: ${message}`),
+      validate(DOCKERFILE).map(({ message, range }) => [range.start.line + 1, message]),
       [],
     )
     assert.notDeepEqual(validate('FROM node\nEXPOSE nothing\n'), [])
@@ -145,6 +145,13 @@ describe('the image, built and started in a directory', () => {
     const { status, stdout } = spawnSync(process.execPath, [...argumentsOf(image, ['version'])], { encoding: 'utf8' })
     assert.equal(status, 0)
     assert.match(stdout, /0\.\d+\.\d+/)
+    // As `docker exec … sallyport`, by the PATH of the image.
+    assert.ok(image.env['PATH']?.startsWith('/app/bin:'))
+    const named = spawnSync(path.join(image.root, 'app/bin/sallyport'), ['version'], {
+      encoding: 'utf8',
+      env: { PATH: `${path.join(scratch, 'tools')}:${process.env['PATH']}` },
+    })
+    assert.deepEqual([named.status, named.stdout], [0, stdout])
   })
 
   it('becomes ready, is found healthy by its own check, and ends with 0 on SIGTERM', { timeout: 60_000 }, async (t) => {

@@ -4,8 +4,13 @@ import { type Manifest, render } from './kustomize.ts'
 import type { Fields } from './strategic-merge.ts'
 
 export const ROOT = path.resolve(import.meta.dirname, '../..')
-export const OVERLAYS = ['istio-agent', 'cert-manager-csi', 'dedicated-nodes'] as const
-export type Overlay = (typeof OVERLAYS)[number]
+/** What is installed as it stands; of k8s/. */
+export const INSTALLABLE = [
+  'overlays/istio-agent',
+  'overlays/cert-manager-csi',
+  'overlays/dedicated-nodes',
+  'examples/in-istio-system',
+] as const
 
 type Labels = Readonly<Record<string, string>>
 export type Selector = { readonly matchLabels: Labels }
@@ -65,9 +70,9 @@ export type Installation = {
   /** The agent beside it, where there is one. */
   readonly agent: Container | null
   /** The one object of this kind and name. @throws when there is none */
-  spec<Spec>(kind: string, name?: string): Spec
+  readonly spec: <Spec>(kind: string, name?: string) => Spec
   /** File name → text. @throws when there is no such ConfigMap */
-  configMap(name: string): Readonly<Record<string, string>>
+  readonly configMap: (name: string) => Readonly<Record<string, string>>
 }
 
 export const NAME = 'istio-egressgateway'

@@ -6,6 +6,7 @@ import path from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { Gateway } from '../../src/app/gateway.ts'
 import { COMMANDS } from '../../src/cli/args.ts'
+import { loadConfiguration } from '../../src/config/load.ts'
 import { createSink } from '../../src/observe/access-log/sink.ts'
 import { createLog } from '../../src/observe/log.ts'
 import { eventually } from '../../src/testing/eventually.ts'
@@ -14,6 +15,7 @@ import { createTestPki } from '../../src/testing/pki.ts'
 import { type Installation, installation, NAME } from './installation.ts'
 import { layOutPod } from './pod-files.ts'
 
+const ALLOW = 'examples/allow-one-host'
 const CALLER = 'spiffe://cluster.local/ns/mytest/sa/sleep'
 
 async function startedPod(t: TestContext, installed: Installation) {
@@ -23,23 +25,26 @@ async function startedPod(t: TestContext, installed: Installation) {
   const svid = await pki.svid(`${namespace}/${installed.pod.serviceAccountName}`, {
     dns: [`${NAME}.${namespace}.svc.cluster.local`],
   })
-  const { configFile, accessLog } = layOutPod(dir, installed, svid)
-  const operational = path.join(dir, 'operational.log')
-  const sink = createSink({ path: operational })
+  const { configFile, asMounted, accessLog } = layOutPod(dir, installed, svid)
+  const sink = createSink({ path: path.join(dir, 'operational.log') })
   const gateway = await Gateway.start({ configFile, log: createLog(sink, 'info'), watch: false })
   t.after(async () => {
     await gateway.close()
     await sink.close()
     rmSync(dir, { recursive: true, force: true })
   })
-  return { gateway, pki, configFile, accessLog, operational }
+  return { gateway, pki, asMounted, accessLog }
 }
 
-for (const dir of ['overlays/istio-agent', 'overlays/cert-manager-csi', 'examples/allow-one-host'])
+for (const dir of ['overlays/istio-agent', 'overlays/cert-manager-csi', 'examples/in-istio-system', ALLOW])
   test(`${dir} starts, answers probes and Prometheus, and refuses what nobody allowed`, async (t) => {
     const installed = installation(dir)
-    const { gateway, pki, accessLog, operational } = await startedPod(t, installed)
-    assert.doesNotMatch(readFileSync(operational, 'utf8'), /"level":"?(?:warn|error|40|50)/)
+    const { gateway, pki, asMounted, accessLog } = await startedPod(t, installed)
+    const { diagnostics } = loadConfiguration(asMounted)
+    assert.deepEqual(
+      diagnostics.filter(({ severity }) => severity !== 'info'),
+      [],
+    )
 
     const { httpGet } = installed.container.readinessProbe
     assert.ok(httpGet !== undefined)
@@ -58,7 +63,7 @@ for (const dir of ['overlays/istio-agent', 'overlays/cert-manager-csi', 'example
       const socket = await meshConnect({ port: gateway.port(port), svid: sleep, ca: pki.root })
       const { status, headers } = await request(socket, 'unknown.example')
       // An ALLOW policy that does not match is asked before the registry.
-      const expected = dir.startsWith('examples/') ? [403, 'rbac_denied'] : [502, 'not_registered']
+      const expected = dir === ALLOW ? [403, 'rbac_denied'] : [502, 'not_registered']
       assert.deepEqual([status, headers['x-sallyport-reason']], expected, `port ${port}`)
       socket.destroy()
     }
@@ -73,11 +78,11 @@ for (const dir of ['overlays/istio-agent', 'overlays/cert-manager-csi', 'example
   })
 
 test('the example of one host allows what its comment says, and nothing else', async (t) => {
-  const { configFile } = await startedPod(t, installation('examples/allow-one-host'))
+  const { asMounted } = await startedPod(t, installation(ALLOW))
   const explained = async (from: string, method: string, url: string) => {
     let out = ''
     const write = (text: string) => (out += text)
-    const code = await COMMANDS['explain']?.main(['-f', configFile, '--from', from, method, url], {
+    const code = await COMMANDS['explain']?.main(['-f', asMounted, '--from', from, method, url], {
       stdout: { write },
       stderr: { write },
     })

@@ -8,10 +8,10 @@ import { loadConfiguration } from '../../src/config/load.ts'
 import { VERSION } from '../../src/core/version.ts'
 import type { Settings } from '../../src/model/settings.ts'
 import {
+  INSTALLABLE,
   type Installation,
   installation,
   NAME,
-  OVERLAYS,
   portOf,
   ROOT,
   type Selector,
@@ -40,9 +40,9 @@ function settingsOf({ configMap }: Installation): Settings {
 const sorted = (values: readonly number[]) => values.toSorted((a, b) => a - b)
 const folder = (file: string) => path.posix.dirname(file)
 
-for (const overlay of OVERLAYS)
-  describe(overlay, () => {
-    const installed = installation(`overlays/${overlay}`)
+for (const dir of INSTALLABLE)
+  describe(dir, () => {
+    const installed = installation(dir)
     const { container, agent, pod, podLabels, objects } = installed
     const settings = settingsOf(installed)
     const deployment = objects.find(({ kind }) => kind === 'Deployment')
@@ -102,12 +102,12 @@ for (const overlay of OVERLAYS)
         assert.equal(metadata.namespace, kind === 'Namespace' ? undefined : namespace, kind)
       assert.deepEqual(
         objects.filter(({ kind }) => kind === 'Namespace').map(({ metadata }) => metadata.name),
-        [namespace],
+        dir === 'examples/in-istio-system' ? [] : [namespace],
       )
     })
 
     test('every selector picks the gateway’s pods', () => {
-      const own: Selector = (deployment?.['spec'] as { selector: Selector }).selector
+      const own = installed.spec<{ selector: Selector }>('Deployment').selector
       const others = [
         installed.spec<{ selector: Selector }>('PodDisruptionBudget').selector,
         installed.spec<{ podSelector: Selector }>('NetworkPolicy').podSelector,
@@ -130,7 +130,7 @@ for (const overlay of OVERLAYS)
       assert.equal(metrics[0]?.containerResource.container, container.name)
       assert.ok(container.resources.requests['cpu'] !== undefined, 'utilization is of the request')
       assert.ok(minReplicas > installed.spec<{ maxUnavailable: number }>('PodDisruptionBudget').maxUnavailable)
-      assert.equal((deployment?.['spec'] as { replicas?: number }).replicas, undefined)
+      assert.equal(installed.spec<{ replicas?: number }>('Deployment').replicas, undefined)
     })
 
     test('there is time to drain', () => {
@@ -180,8 +180,8 @@ for (const overlay of OVERLAYS)
       // The kinds of volume that `restricted` allows and that hold nothing of the node.
       for (const { name, ...source } of pod.volumes)
         assert.ok(['configMap', 'emptyDir', 'projected', 'csi'].includes(Object.keys(source)[0] ?? ''), name)
-      const labels = objects.find(({ kind }) => kind === 'Namespace')?.metadata.labels
-      assert.equal(labels?.['pod-security.kubernetes.io/enforce'], 'restricted')
+      for (const { kind, metadata } of objects)
+        if (kind === 'Namespace') assert.equal(metadata.labels?.['pod-security.kubernetes.io/enforce'], 'restricted')
     })
 
     test('the image is this version', () => {
@@ -198,15 +198,16 @@ describe('where the certificate comes from', () => {
     const { agent, container, pod } = withAgent
     const settings = settingsOf(withAgent)
     const env = new Map(agent?.env?.map(({ name, value }) => [name, value]))
-    assert.equal(env.get('OUTPUT_CERTS'), folder(settings.identity.privateKey))
     assert.deepEqual(
       Object.values(settings.identity).map((file) => path.basename(file)),
       ['cert-chain.pem', 'key.pem', 'root-cert.pem'],
     )
-    const volumeOf = (mounts: typeof container.volumeMounts | undefined) =>
-      mounts?.find(({ mountPath }) => mountPath === env.get('OUTPUT_CERTS'))
-    assert.equal(volumeOf(agent?.volumeMounts)?.name, volumeOf(container.volumeMounts)?.name)
-    assert.notEqual(volumeOf(agent?.volumeMounts)?.readOnly, true)
+    const written = agent?.volumeMounts.find(({ mountPath }) => mountPath === env.get('OUTPUT_CERTS'))
+    const read = container.volumeMounts.find(({ mountPath }) => mountPath === folder(settings.identity.privateKey))
+    assert.ok(written !== undefined && written.name === read?.name)
+    assert.notEqual(written.readOnly, true)
+    // There the agent would take its own files for somebody else's and never renew them.
+    assert.notEqual(written.mountPath, '/etc/certs')
     // Its files have mode 0600.
     for (const each of [agent, container]) assert.equal(each?.securityContext['runAsUser'], undefined)
     assert.equal(env.get('TRUST_DOMAIN'), settings.mesh.trustDomain)
@@ -261,5 +262,13 @@ describe('where the certificate comes from', () => {
       ...rest
     } = placed.pod as typeof placed.pod & { affinity: object }
     assert.deepEqual(rest, withAgent.pod)
+  })
+
+  test('in istio-system: the Namespace goes, and every other line that differs is of the namespace', () => {
+    const moved = installation('examples/in-istio-system')
+    const text = (objects: readonly object[]) => JSON.stringify(objects).replaceAll('istio-egress', 'istio-system')
+    const kept = withAgent.objects.filter(({ kind }) => kind !== 'Namespace')
+    const namesOf = (text: string) => text.replaceAll('istio-systemgateway', 'istio-egressgateway')
+    assert.equal(namesOf(text(moved.objects)), namesOf(text(kept)))
   })
 })

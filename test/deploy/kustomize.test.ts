@@ -1,7 +1,7 @@
 /** Everything under k8s/ renders, as kustomize itself renders it, and every object is one that its API knows. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { describe, test } from 'node:test'
@@ -18,7 +18,11 @@ const KUSTOMIZATIONS = FILES.filter((file) => path.basename(file) === 'kustomiza
   .filter((dir) => !dir.startsWith('components/'))
   .sort()
 /** Files that hold resources for the gateway or the mesh, not for a kustomization. */
-const MOUNTED = ['base/resources/gateway.yaml', 'examples/allow-one-host/httpbin.yaml']
+const MOUNTED = [
+  'base/resources/gateway.yaml',
+  'examples/allow-one-host/httpbin.yaml',
+  'examples/in-istio-system/resources/gateway.yaml',
+]
 const BY_HAND = ['app-namespace/in-cluster-traffic.yaml']
 
 const byId = (objects: readonly Manifest[]) =>
@@ -29,11 +33,18 @@ test('there are kustomizations', () => {
     'app-namespace',
     'base',
     'examples/allow-one-host',
+    'examples/in-istio-system',
     'overlays/cert-manager-csi',
     'overlays/dedicated-nodes',
     'overlays/istio-agent',
   ])
 })
+
+function byKubectl(dir: string): readonly Manifest[] {
+  const { status, stdout, stderr } = spawnSync('kubectl', ['kustomize', dir], { encoding: 'utf8' })
+  assert.equal(status, 0, stderr)
+  return parseAllDocuments(stdout).map((document) => document.toJS() as Manifest)
+}
 
 const kubectl = spawnSync('kubectl', ['version', '--client', '-o', 'json'], { encoding: 'utf8' })
 const version = kubectl.status === 0 ? /"kustomizeVersion":\s*"(v\d+)/.exec(kubectl.stdout)?.[1] : undefined
@@ -48,10 +59,7 @@ for (const dir of KUSTOMIZATIONS) {
   })
 
   test(`${dir} is rendered as kubectl kustomize renders it`, { skip }, () => {
-    const { status, stdout, stderr } = spawnSync('kubectl', ['kustomize', path.join(K8S, dir)], { encoding: 'utf8' })
-    assert.equal(status, 0, stderr)
-    const theirs = parseAllDocuments(stdout).map((document) => document.toJS() as Manifest)
-    assert.deepEqual(byId(render(path.join(K8S, dir))), byId(theirs))
+    assert.deepEqual(byId(render(path.join(K8S, dir))), byId(byKubectl(path.join(K8S, dir))))
   })
 }
 
@@ -62,14 +70,14 @@ for (const file of [...MOUNTED, ...BY_HAND])
 
 test('no YAML file lies about unused', () => {
   const used = new Set([...MOUNTED, ...BY_HAND])
-  const bootstraps = ['base/config/gateway.yaml', 'overlays/cert-manager-csi/gateway.yaml']
+  const bootstraps = ['base/config', 'overlays/cert-manager-csi', 'examples/in-istio-system']
   for (const file of FILES.filter((each) => path.basename(each) === 'kustomization.yaml')) {
     used.add(file)
     const dir = path.dirname(file)
     const text = readFileSync(path.join(K8S, file), 'utf8')
     for (const [, name = ''] of text.matchAll(/([\w./-]+\.yaml)/g)) used.add(path.join(dir, name))
   }
-  for (const file of bootstraps) assert.ok(used.has(file), file)
+  for (const file of bootstraps) assert.ok(used.has(`${file}/gateway.yaml`), file)
   assert.deepEqual(
     FILES.filter((file) => file.endsWith('.yaml') && !used.has(file)),
     [],
@@ -128,6 +136,29 @@ describe('keys', () => {
     assert.match(errors[0] ?? '', /^misspelt\.ts: .*readinesProbe/)
     assert.match(errors[1] ?? '', /^mistyped\.ts: /)
   })
+})
+
+test('the README’s own kustomization renders: its image, its resources, in the base’s ConfigMap', () => {
+  const readme = readFileSync(path.join(K8S, 'README.md'), 'utf8')
+  const text = /^cat > kustomization\.yaml <<'YAML'\n(.*?)^YAML$/ms.exec(readme)?.[1]
+  const copied = /^cp \.\.\/(\S+) \.$/m.exec(readme)?.[1]
+  assert.ok(text !== undefined && copied !== undefined)
+  const dir = mkdtempSync(path.join(tmpdir(), 'sallyport-readme-'))
+  try {
+    for (const name of ['k8s', 'observability'])
+      cpSync(path.join(ROOT, name), path.join(dir, name), { recursive: true })
+    mkdirSync(path.join(dir, 'my-egress'))
+    writeFileSync(path.join(dir, 'my-egress/kustomization.yaml'), text)
+    cpSync(path.join(dir, copied), path.join(dir, 'my-egress', path.basename(copied)))
+    const ours = byId(render(path.join(dir, 'my-egress')))
+    if (skip === false) assert.deepEqual(ours, byId(byKubectl(path.join(dir, 'my-egress'))))
+    const resources = ours['ConfigMap istio-egress/sallyport-resources']?.['data'] as object
+    assert.deepEqual(Object.keys(resources).toSorted(), ['gateway.yaml', path.basename(copied)])
+    const deployment = JSON.stringify(ours['Deployment istio-egress/istio-egressgateway'])
+    assert.ok(deployment.includes('"image":"registry.example.com/sallyport:0.1.0"'))
+  } finally {
+    rmSync(dir, { recursive: true, force: true })
+  }
 })
 
 describe('the renderer', () => {

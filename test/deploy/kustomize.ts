@@ -1,6 +1,6 @@
 /**
  * What of kustomize our kustomizations use, so that CI renders them where there is no kustomize: resources, components,
- * configMapGenerator (files; create or merge), patches by strategic merge, labels, namespace. Anything else throws, as does what
+ * configMapGenerator (files; create or merge), patches by strategic merge (and deletion of a whole object), labels, images, namespace. Anything else throws, as does what
  * kustomize would not do either (a file above the kustomization, a patch without a target). kustomize.test.ts compares every
  * rendering with `kubectl kustomize` where kubectl is installed.
  */
@@ -27,6 +27,8 @@ type Generator = {
   readonly options: { readonly disableNameSuffixHash: true; readonly labels?: Readonly<Record<string, string>> }
 }
 
+type Image = { readonly name: string; readonly newName: string; readonly newTag: string }
+
 type Kustomization = {
   readonly kind: 'Kustomization' | 'Component'
   readonly namespace?: string
@@ -34,6 +36,7 @@ type Kustomization = {
   readonly components?: readonly string[]
   readonly configMapGenerator?: readonly Generator[]
   readonly patches?: readonly { readonly path: string }[]
+  readonly images?: readonly Image[]
   readonly labels?: readonly { readonly pairs: Readonly<Record<string, string>>; readonly includeTemplates: true }[]
 }
 
@@ -46,6 +49,7 @@ const KNOWN: Readonly<Record<string, readonly string[] | null>> = {
   components: null,
   configMapGenerator: ['name', 'namespace', 'behavior', 'files', 'options'],
   patches: ['path'],
+  images: ['name', 'newName', 'newTag'],
   labels: ['pairs', 'includeTemplates'],
 }
 
@@ -122,6 +126,10 @@ function accumulated(dir: string, before: readonly Manifest[]): readonly Manifes
       const target = [...objects.values()].filter((each) => isPatchOf(patch, each))
       const [only] = target
       if (only === undefined || target.length > 1) throw new Error(`${dir}/${file}: ${target.length} targets`)
+      if (patch['$patch'] === 'delete') {
+        objects.delete(idOf(only))
+        continue
+      }
       const { namespace: _, ...metadata } = patch.metadata
       objects.set(idOf(only), merged(only, { ...patch, metadata }) as Manifest)
     }
@@ -167,15 +175,30 @@ function inside(dir: string, file: string): string {
   return whole
 }
 
-function transformed(object: Manifest, { namespace, labels = [] }: Kustomization): Manifest {
+function transformed(object: Manifest, { namespace, labels = [], images = [] }: Kustomization): Manifest {
   const pairs = Object.assign({}, ...labels.map((each) => each.pairs)) as Readonly<Record<string, string>>
   const scoped = namespace !== undefined && !CLUSTER_SCOPED.includes(object.kind)
   if (namespace !== undefined && object.kind === 'Namespace' && object.metadata.name !== namespace)
     throw new Error(`Namespace ${object.metadata.name} in a kustomization for ${namespace}`)
   const metadata = { ...object.metadata, ...(scoped ? { namespace } : {}) }
-  const labelled = { ...object, metadata }
+  const labelled = withImages({ ...object, metadata }, images)
   if (Object.keys(pairs).length === 0) return labelled
   const template = (object['spec'] as Fields | undefined)?.['template']
   const inTemplate = template === undefined ? {} : { spec: { template: { metadata: { labels: pairs } } } }
   return merged(labelled, { metadata: { labels: pairs }, ...inTemplate }) as Manifest
+}
+
+function withImages(object: Manifest, images: readonly Image[]): Manifest {
+  if (object.kind !== 'Deployment' || images.length === 0) return object
+  const renamed = (container: Fields): Fields => {
+    const image = images.find(({ name }) => String(container['image']).startsWith(`${name}:`))
+    return image === undefined ? container : { ...container, image: `${image.newName}:${image.newTag}` }
+  }
+  const { template } = object['spec'] as { readonly template: { readonly spec: Record<string, readonly Fields[]> } }
+  const lists = ['containers', 'initContainers'].flatMap((name) => {
+    const list = template.spec[name]
+    return list === undefined ? [] : [[name, list.map(renamed)] as const]
+  })
+  const spec = { ...template.spec, ...Object.fromEntries(lists) }
+  return { ...object, spec: { ...(object['spec'] as Fields), template: { ...template, spec } } }
 }

@@ -8,7 +8,7 @@ import { startDnsServer } from '../../src/testing/dns-server.ts'
 import { grpcCall, startGrpcOrigin } from '../../src/testing/grpc.ts'
 import { meshH2 } from '../../src/testing/h2-client.ts'
 import type { Harness } from '../../src/testing/harness.ts'
-import { meshConnect, plainConnect, request } from '../../src/testing/mesh-client.ts'
+import { meshConnect, plainConnect, rawExchange, request } from '../../src/testing/mesh-client.ts'
 import { startEchoOrigin, startRawOrigin } from '../../src/testing/origin.ts'
 import { createTestPki } from '../../src/testing/pki.ts'
 import {
@@ -59,6 +59,8 @@ export type MixedTraffic = {
   readonly rounds: () => number
   /** From now on the resolver fails. */
   failDns(): void
+  /** One more GET over mTLS, by any workload (`NS/SA`), with the path as it is: its status. */
+  visit(identity: string, host: string, path?: string): Promise<number>
   /** A tunnel that stays open; the caller ends it. */
   openTunnel(): Promise<Socket>
 }
@@ -189,6 +191,14 @@ export async function startMixedTraffic(t: TestContext): Promise<MixedTraffic> {
       dnsFails = true
     },
     openTunnel,
+    visit: async (identity, host, path = '/') => {
+      const visitor = await pki.svid(identity)
+      const socket = await meshConnect({ port: running.port(MESH), svid: visitor, ca: pki.root })
+      // By hand: Node's client would not send every path.
+      const head = `GET ${path} HTTP/1.1\r\nhost: ${host}\r\nconnection: close\r\n\r\n`
+      const text = await rawExchange(socket, head)
+      return Number(text.split(' ')[1])
+    },
     round: async () => {
       const socket = await mesh(MESH)
       for (const { host, path, status, ...rest } of REQUESTS) {

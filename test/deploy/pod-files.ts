@@ -3,7 +3,7 @@
  * writes it (`..data` and all), the certificate under the names that its issuer gives. Only then is the bootstrap file changed:
  * paths moved below the directory, addresses to loopback, ports to "any".
  */
-import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { parse } from 'yaml'
 import type { TestCertificate } from '../../src/testing/pki.ts'
@@ -45,43 +45,49 @@ function contentOf(
   return { [chain]: svid.cert, [key]: svid.key, [ca]: svid.ca }
 }
 
-/** Lays out the pod below `dir`. Answers the bootstrap file to start with, and where the access log goes. */
-export function layOutPod(
-  dir: string,
-  installed: Installation,
-  svid: TestCertificate,
-): { readonly configFile: string; readonly accessLog: string } {
-  const { container, pod } = installed
+export type PodFiles = {
+  /** The bootstrap file, moved below the directory, every port "any": to start. */
+  readonly configFile: string
+  /** The same with the ports as they are: to judge what policies say of ports. */
+  readonly asMounted: string
+  readonly accessLog: string
+}
+
+/** Lays out the pod below `dir`. @throws when a mount has no volume or the bootstrap file is not mounted */
+export function layOutPod(dir: string, installed: Installation, svid: TestCertificate): PodFiles {
+  const { container, pod, configMap } = installed
   const at = (inPod: string) => path.join(dir, inPod)
-  for (const { name, mountPath } of container.volumeMounts) {
+  const volumeOf = (name: string): Volume => {
     const volume = pod.volumes.find((each) => each.name === name)
     if (volume === undefined) throw new Error(`no volume ${name}`)
-    project(at(mountPath), contentOf(volume, installed, svid))
+    return volume
   }
+  for (const { name, mountPath } of container.volumeMounts)
+    project(at(mountPath), contentOf(volumeOf(name), installed, svid))
   const [command, flag, file = ''] = container.args
   if (command !== 'run' || flag !== '-f') throw new Error(`unexpected arguments: ${container.args.join(' ')}`)
-  if (!readdirSync(path.dirname(at(file))).includes(path.basename(file))) throw new Error(`${file} is not mounted`)
-  const accessLog = path.join(dir, 'access.log')
-  const configFile = path.join(path.dirname(at(file)), 'test.yaml')
-  const config = installed.container.volumeMounts.find(({ mountPath }) => mountPath === path.dirname(file))
-  const volume = pod.volumes.find(({ name }) => name === config?.name)
-  const text = installed.configMap(volume?.configMap?.name ?? '')[path.basename(file)] ?? ''
+  const mount = container.volumeMounts.find(({ mountPath }) => mountPath === path.dirname(file))
+  const text = configMap(volumeOf(mount?.name ?? '').configMap?.name ?? '')[path.basename(file)]
+  if (text === undefined) throw new Error(`${file} is not mounted`)
   const { spec, ...rest } = parse(text) as Bootstrap
+  const accessLog = path.join(dir, 'access.log')
   const anyPort = { address: '127.0.0.1', port: 0 }
-  const changed = {
-    ...rest,
-    spec: {
-      ...spec,
-      identity: Object.fromEntries(Object.entries(spec.identity).map(([key, value]) => [key, at(value)])),
-      secretsDirectory: at(spec.secretsDirectory),
-      meshConfig: { ...spec.meshConfig, accessLogFile: accessLog },
-      bindAddress: '127.0.0.1',
-      ports: Object.fromEntries(Object.keys(spec.ports).map((port) => [port, 0])),
-      admin: anyPort,
-      metrics: anyPort,
-      health: anyPort,
-    },
+  const moved = {
+    ...spec,
+    identity: Object.fromEntries(Object.entries(spec.identity).map(([key, value]) => [key, at(value)])),
+    secretsDirectory: at(spec.secretsDirectory),
+    meshConfig: { ...spec.meshConfig, accessLogFile: accessLog },
+    bindAddress: '127.0.0.1',
   }
-  writeFileSync(configFile, JSON.stringify(changed))
-  return { configFile, accessLog }
+  const ports = Object.fromEntries(Object.keys(spec.ports).map((port) => [port, 0]))
+  const write = (name: string, changed: object) => {
+    const written = path.join(path.dirname(at(file)), name)
+    writeFileSync(written, JSON.stringify({ ...rest, spec: changed }))
+    return written
+  }
+  return {
+    configFile: write('any-port.yaml', { ...moved, ports, admin: anyPort, metrics: anyPort, health: anyPort }),
+    asMounted: write('as-mounted.yaml', moved),
+    accessLog,
+  }
 }

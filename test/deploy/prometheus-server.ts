@@ -95,7 +95,9 @@ type Answer<T> = { readonly status: 'success'; readonly data: T } | { readonly s
 
 function client(port: number): Prometheus {
   const ask = async <T>(path: string, parameters: Readonly<Record<string, string>> = {}): Promise<T> => {
-    const response = await fetch(`http://127.0.0.1:${port}/api/v1/${path}?${new URLSearchParams(parameters)}`)
+    const response = await fetch(
+      `http://127.0.0.1:${port}/api/v1/${path}?${new URLSearchParams(parameters).toString()}`,
+    )
     const answer = (await response.json()) as Answer<T>
     if (answer.status === 'error') throw new Error(`${answer.error}: ${JSON.stringify(parameters)}`)
     return answer.data

@@ -71,7 +71,6 @@ describe('which rule', () => {
     assert.equal(await exported('edge'), 'services-a')
     assert.equal(await exported('elsewhere', 'edge'), 'services-a')
     assert.equal(await exported('.'), 'istio-system-a')
-    assert.equal(await exported('~'), 'istio-system-a')
     assert.equal(await exported('elsewhere'), 'istio-system-a')
     assert.equal(await ask([rule('edge', 'a', { exportTo: ['.'] }), fallback]), 'edge-a')
   })

@@ -5,6 +5,7 @@ import { type DnsServer, startDnsServer } from '../../src/testing/dns-server.ts'
 import { type Manifest, serviceEntry } from '../integration/manifests.ts'
 import { freePort } from '../integration/operator.ts'
 import { endpoint, inNamespace, routeTo, startAddresses, startOutside, startSites } from './outside.ts'
+import { told } from './route-site.ts'
 import { createAuthorities, tlsWorld } from './tls-world.ts'
 
 const HOST = 'site.example'
@@ -220,7 +221,7 @@ describe('resolution', () => {
     assert.deepEqual(dns.questions, [])
     await outside.become([entry('NONE'), routeTo(HOST)])
     assert.deepEqual(await answering(HOST), ['127.0.0.1', '127.0.0.2'])
-    assert.ok(outside.harness.log().some(({ message }) => /SP7004/.test(String(message))))
+    await told(outside.harness, 'SP7004', 1)
   })
 })
 

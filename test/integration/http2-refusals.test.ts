@@ -97,6 +97,8 @@ test('threat 18: what the HTTP/2 layer refuses is reset with PROTOCOL_ERROR, and
     ],
     ['pseudo field after a field', [...get({ ':path': null }), ['x-a', '1'], [':path', '/']]],
     ['unknown pseudo field', get({ ':x': '1' })],
+    ['protocol without CONNECT', get({ ':protocol': 'websocket' })],
+    ['protocol without a path', get({ ':method': 'CONNECT', ':protocol': 'websocket', ':path': null })],
     ['upper-case name', get({}, [['X-Upper', '1']])],
     ['connection', get({}, [['connection', 'close']])],
     ['keep-alive', get({}, [['keep-alive', '1']])],

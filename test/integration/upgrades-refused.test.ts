@@ -265,3 +265,44 @@ test('a handshake without a key goes out without one: what callers leave out ove
   assert.doesNotMatch(origin.connections[0]?.text ?? '', /sec-websocket-key/i)
   await site.harness.stop(1)
 })
+
+test('a long answer keeps back-pressure; a caller who leaves in the middle of one frees the site', async (t) => {
+  const SIZE = 24 << 20
+  const piece = Buffer.alloc(1 << 20, 'x')
+  const origin = await startRawOrigin({
+    onRequest: ({ socket }) => {
+      socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${SIZE}\r\n\r\n`)
+      for (let sent = 0; sent < SIZE; sent += piece.length) socket.write(piece)
+    },
+  })
+  t.after(() => origin.close())
+  const site = await startSite(t, origin.port)
+  const socket = await site.mesh()
+  let bytes = 0
+  const started = new Promise((resolve) => void socket.once('data', resolve))
+  socket.on('data', (chunk: Buffer) => (bytes += chunk.length))
+  socket.write(handshake(HOST))
+  await started
+  socket.pause()
+  // Another one, meanwhile, goes all the way and then is left.
+  const other = await site.mesh()
+  other.write(handshake(HOST))
+  await new Promise((resolve) => void other.once('data', resolve))
+  other.destroy()
+  await (await origin.connection(1)).closed
+  assert.ok((await origin.connection(0)).socket.writableLength > 0, 'the site waits for the caller')
+  socket.resume()
+  await new Promise((resolve) => void socket.once('close', resolve))
+  assert.ok(bytes > SIZE && bytes < SIZE + 1000)
+  const lines = await site.harness.lines(2)
+  assert.deepEqual(
+    lines.map((each) => [each['response_code'], each['response_flags']]),
+    [
+      [200, 'DC'],
+      [200, '-'],
+    ],
+  )
+  assert.equal(lines[1]?.['bytes_sent'], SIZE)
+  await site.quiet()
+  await site.harness.stop(2)
+})

@@ -98,6 +98,16 @@ export const BROKEN_GATEWAYS: readonly Broken[] = [
     'SP4006',
     'warning',
   ),
+  row('a name with a dot', '  name: istio-egressgateway', '  name: ▸istio.egressgateway', 'SP4000'),
+  row('a targetPort', '        number: 80', '        number: 80\n        targetPort: ▸8080', 'SP4000'),
+  row(
+    'an old version of TLS without its ciphers',
+    MODE,
+    `${MODE}\n        minProtocolVersion: ▸TLSV1_1`,
+    'SP4011',
+    'warning',
+  ),
+  row('a cipher twice', MODE, `${MODE}\n        cipherSuites: [AES128-SHA, ▸AES128-SHA]`, 'SP4011', 'warning'),
   own('a relative path of a certificate', 'privateKey: /etc/certs/key.pem', 'privateKey: ▸certs/key.pem', 'SP4002'),
   own(
     'a certificate without its key',

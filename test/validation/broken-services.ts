@@ -114,6 +114,18 @@ export const BROKEN_SERVICES: readonly Broken[] = [
     'SP7004',
     'warning',
   ),
+  fixed(
+    'NONE and a workloadSelector',
+    '  resolution: STATIC\n  endpoints:\n    - address: 127.0.0.1\n      ports:\n        http: 9080\n',
+    '  resolution: NONE\n  ▸workloadSelector: { labels: { a: b } }\n',
+    'SP7024',
+    'warning',
+  ),
+  workload(
+    'a WorkloadEntry with a port that no name is',
+    'spec: { address: 10.0.0.1, ports: { "a b": ▸1 } }',
+    'SP7000',
+  ),
   workload('a WorkloadEntry without an address', '▸spec: { weight: 1 }', 'SP7000'),
   workload('a WorkloadEntry with an address that is none', 'spec: { address: ▸"10.0.0.300" }', 'SP7000'),
   workload('a WorkloadEntry with a relative Unix socket', 'spec: { address: ▸"unix://tmp/a" }', 'SP7000'),

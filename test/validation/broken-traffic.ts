@@ -31,6 +31,7 @@ export const BROKEN_TRAFFIC: readonly Broken[] = [
     '  host: httpbin.org\n  subsets: [{ name: a, ▸trafficPolicy: {} }]\n  trafficPolicy:\n',
     'SP7000',
   ),
+  dr('exportTo its own namespace twice', SUBSETS, `${SUBSETS}  ▸exportTo: [., istio-egress]\n`, 'SP7000'),
   dr('exportTo that is none', SUBSETS, `${SUBSETS}  ▸exportTo: [Default]\n`, 'SP7000'),
   subsets('a subset without a name', '[▸{ labels: { a: b } }]', 'SP1033'),
   subsets('a subset’s name with a blank', '[{ name: ▸"a b" }]', 'SP7000'),

@@ -26,7 +26,7 @@ export function checkDestinationRule(resource: Resource<DestinationRuleSpec>, re
   // Unlike a ServiceEntry, a DestinationRule may speak of every host.
   const problem = spec.host === '*' ? null : hostProblem(spec.host)
   if (problem !== null) wrong(['host'], problem)
-  const exported = exportProblem(spec.exportTo ?? [])
+  const exported = exportProblem(spec.exportTo ?? [], resource.namespace)
   if (exported !== null) wrong(['exportTo'], `exportTo: ${exported}`)
   checkSelector(resource, report, wrong)
   if (spec.trafficPolicy !== undefined) checkPolicy(resource, spec.trafficPolicy, ['spec', 'trafficPolicy'], report)
@@ -52,7 +52,7 @@ function wrongBelow(resource: Resource, above: Path, report: Report): Wrong {
 function checkSelector(resource: Resource<DestinationRuleSpec>, report: Report, wrong: Wrong): void {
   const { workloadSelector, exportTo } = resource.spec
   if (workloadSelector === undefined) return
-  if ((exportTo ?? []).some((entry) => entry !== '.'))
+  if ((exportTo ?? []).some((entry) => entry !== '.' && entry !== resource.namespace))
     wrong(['exportTo'], 'a rule with a workloadSelector can be exported to "." only')
   const labels = Object.entries(workloadSelector.matchLabels ?? {})
   if (labels.length === 0)

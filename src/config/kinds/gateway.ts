@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { canonicalHostPattern } from '../../core/host-pattern.ts'
 import type { KindModule, Report, Resource } from '../resource.ts'
 import { bool, enumeration, nonEmpty, port, stringMap, text } from '../schema.ts'
+import { GATEWAY_NOTES } from './gateway-notes.ts'
 
 const TLS_VERSIONS = ['TLS_AUTO', 'TLSV1_0', 'TLSV1_1', 'TLSV1_2', 'TLSV1_3'] as const
 
@@ -87,6 +88,8 @@ export function parseServerHost(
 }
 
 function check(resource: Resource<GatewaySpec>, report: Report): void {
+  if (resource.name.includes('.'))
+    report('SP4000', resource.at('metadata', 'name'), `the name of a Gateway has no dots: ${resource.name}`)
   const names = new Set<string>()
   resource.spec.servers.forEach((spec, index) => {
     const at = (...path: readonly (string | number)[]) => resource.at('spec', 'servers', index, ...path)
@@ -94,6 +97,10 @@ function check(resource: Resource<GatewaySpec>, report: Report): void {
       report('SP4000', at('port', 'name'), `port name ${spec.port.name} stands twice in this Gateway`)
     }
     names.add(spec.port.name)
+    if (spec.port.targetPort !== undefined)
+      report('SP4000', at('port', 'targetPort'), 'targetPort does nothing on a Gateway (Istio refuses it)', {
+        fix: 'the port to bind is set in spec.ports of the bootstrap file',
+      })
     // It becomes part of the name of the route table, between dots.
     if (!/^[A-Za-z0-9][A-Za-z0-9_-]*$/.test(spec.port.name))
       report(
@@ -242,6 +249,8 @@ function checkPins(tls: GatewayTlsSpec, at: At, report: Report): void {
       report('SP4000', at(['verifyCertificateHash', index]), 'not the hex text of a SHA-256 hash (64 digits)')
   })
   const { minProtocolVersion: min = 'TLS_AUTO', maxProtocolVersion: max = 'TLS_AUTO' } = tls
+  if ((min === 'TLSV1_0' || min === 'TLSV1_1') && (tls.cipherSuites ?? []).length === 0)
+    report('SP4011', at(['minProtocolVersion']), `${min} needs cipherSuites: the default ones are not for it`)
   if (max !== 'TLS_AUTO' && TLS_VERSIONS.indexOf(min) > TLS_VERSIONS.indexOf(max))
     report('SP4000', at(['minProtocolVersion']), `minProtocolVersion ${min} is above maxProtocolVersion ${max}`)
 }
@@ -265,29 +274,7 @@ export const gateway: KindModule<GatewaySpec> = {
       why: 'client certificates are always verified',
     },
     { path: 'spec.servers[].defaultEndpoint', severity: 'warning', why: 'Istio does not use it either' },
-    {
-      path: 'spec.servers[].port.targetPort',
-      severity: 'warning',
-      why: 'deprecated in Istio; the port to bind is set in spec.ports of the bootstrap file',
-    },
   ],
-  notes: [
-    { path: 'spec.servers[].name', is: 'inert', why: 'a name for people; port.name is in the names of route tables' },
-    {
-      path: 'spec.servers[].bind',
-      is: 'refused',
-      why: 'unless it is what spec.bindAddress of the bootstrap says: every listener binds to that',
-    },
-    {
-      path: 'spec.servers[].tls.mode',
-      is: 'limited',
-      why: 'AUTO_PASSTHROUGH is refused: the caller would choose any cluster',
-    },
-    {
-      path: 'spec.servers[].tls.cipherSuites',
-      is: 'limited',
-      why: 'names that Istio does not know are dropped with a warning, as there',
-    },
-  ],
+  notes: GATEWAY_NOTES,
   check,
 }

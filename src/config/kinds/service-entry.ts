@@ -73,7 +73,7 @@ function check(resource: Resource<ServiceEntrySpec>, report: Report): void {
         fix: 'write the full name',
       })
   })
-  const exported = exportProblem(spec.exportTo ?? [])
+  const exported = exportProblem(spec.exportTo ?? [], resource.namespace, true)
   if (exported !== null) report('SP7000', at('exportTo'), `exportTo: ${exported}`)
   checkSelector(spec, at, report)
   checkPorts(spec, at, report)
@@ -87,6 +87,10 @@ function checkSelector(spec: ServiceEntrySpec, at: At, report: Report): void {
   if (spec.workloadSelector === undefined) return
   if ((spec.endpoints ?? []).length > 0)
     report('SP7000', at('workloadSelector'), 'workloadSelector and endpoints exclude each other')
+  if ((spec.resolution ?? 'NONE') === 'NONE')
+    report('SP7024', at('workloadSelector'), 'resolution NONE selects no workloads', {
+      fix: 'write resolution: STATIC',
+    })
   if (spec.resolution === 'DYNAMIC_DNS')
     report('SP7000', at('workloadSelector'), 'resolution DYNAMIC_DNS takes no workloadSelector')
   const labels = Object.entries(spec.workloadSelector.labels ?? {})

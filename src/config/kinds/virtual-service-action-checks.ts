@@ -99,6 +99,8 @@ export function checkRetries(rule: HttpRule, at: At, report: Report): void {
     report('SP4000', at('retries'), 'attempts is 0, which turns retries off: the rest says otherwise', {
       fix: 'add attempts: 2',
     })
+  if (retryOn.split(',').length > 1 && retryOn.split(',').some((token) => token.trim() === ''))
+    report('SP4048', at('retries', 'retryOn'), 'an empty condition between commas')
   for (const name of parseRetryOn(retryOn).on)
     if (!isRetryCondition(name))
       report('SP4048', at('retries', 'retryOn'), `${JSON.stringify(name)} is no condition for retries`)
@@ -125,6 +127,7 @@ export function checkFault(rule: HttpRule, at: At, report: Report): void {
     checkDuration(delay.fixedDelay, ['fixedDelay'], (path, message) => report('SP4000', place(...path), message))
     if (delay.percent !== undefined)
       report('SP7023', place('percent'), 'percent is deprecated', { fix: 'percentage: { value: … }' })
+    checkShare(delay.percentage?.value, place, report)
     if (delay.percentage === undefined && delay.percent === undefined) tellZero(place, 'delayed', report)
   }
   if (abort === undefined) return
@@ -139,7 +142,14 @@ export function checkFault(rule: HttpRule, at: At, report: Report): void {
     report('SP4000', place('grpcStatus'), `${JSON.stringify(grpcStatus)} is no gRPC status`, {
       fix: 'e.g. UNAVAILABLE',
     })
+  checkShare(percentage?.value, place, report)
   if (percentage === undefined) tellZero(place, 'aborted', report)
+}
+
+/** Envoy counts in millionths: less than one of them is none. */
+function checkShare(value: number | undefined, at: At, report: Report): void {
+  if (value !== undefined && value > 0 && value < 0.0001)
+    report('SP4000', at('percentage', 'value'), `${value} percent is less than the smallest share, 0.0001`)
 }
 
 function tellZero(at: At, what: string, report: Report): void {

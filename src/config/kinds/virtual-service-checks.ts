@@ -4,6 +4,7 @@ import { canonicalHostPattern, hostCovers } from '../../core/host-pattern.ts'
 import { checkHeaders } from '../header-edits.ts'
 import type { Report, Resource } from '../resource.ts'
 import { exportProblem } from '../visibility.ts'
+import { checkDuration } from './duration-check.ts'
 import {
   checkCors,
   checkDirectResponse,
@@ -13,7 +14,7 @@ import {
   checkRetries,
   checkRewrite,
 } from './virtual-service-action-checks.ts'
-import { checkL4Rules } from './virtual-service-l4-checks.ts'
+import { checkL4Rules, checkSubsetAndPort } from './virtual-service-l4-checks.ts'
 import { type At, checkGateways, checkMatch, checkReach } from './virtual-service-match-checks.ts'
 import type { HttpRule, RouteDestination, VirtualServiceSpec } from './virtual-service-schema.ts'
 
@@ -22,7 +23,7 @@ export function checkVirtualService(resource: Resource<VirtualServiceSpec>, repo
   const { http = [], tls = [], tcp = [], hosts = [], gateways } = spec
   if (http.length + tls.length + tcp.length === 0)
     report('SP4000', at('spec'), 'a VirtualService needs at least one http, tls or tcp rule')
-  const problem = spec.exportTo === undefined ? null : exportProblem(spec.exportTo)
+  const problem = spec.exportTo === undefined ? null : exportProblem(spec.exportTo, resource.namespace)
   if (problem !== null) report('SP4000', at('spec', 'exportTo'), `exportTo: ${problem}`)
   checkGateways(gateways, (index) => at('spec', 'gateways', index), report)
   const isDelegate = hosts.length === 0
@@ -87,6 +88,9 @@ function checkRule(rule: HttpRule, isDelegate: boolean, at: At, report: Report):
     checkMatch(match, delegating, (...path) => at('match', index, ...path), report)
   checkHeaders(rule.headers, (...path) => at('headers', ...path), report)
   checkDestinations(rule, at, report)
+  // 0 says "none", as the field's absence does.
+  if (rule.timeout !== 0)
+    checkDuration(rule.timeout, ['timeout'], (path, message) => report('SP4000', at(...path), message))
   for (const check of [
     checkRewrite,
     checkRedirect,
@@ -113,7 +117,9 @@ function checkDestinations(rule: HttpRule, at: At, report: Report): void {
 }
 
 /** As Istio: `*.suffix` means the ServiceEntry of that very name (the requested name is resolved), `*` means nothing. */
-function checkDestination({ host }: RouteDestination, at: At, report: Report): void {
+function checkDestination(destination: RouteDestination, at: At, report: Report): void {
+  const { host } = destination
   if (host === '*' || canonicalHostPattern(host) === null)
     report('SP4000', at('host'), `${JSON.stringify(host)} is no destination: name one host or a *.suffix`)
+  checkSubsetAndPort(destination, at, report)
 }

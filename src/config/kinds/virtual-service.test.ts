@@ -60,7 +60,8 @@ test('matches that earlier rules have', () => {
 test('gateways and namespaces are names', () => {
   const gateways = (...list: string[]) =>
     checkFindings(virtualService, { hosts: ['a.com'], gateways: list, http: [{ route }] })
-  assert.deepEqual(gateways('mesh', 'gw', './gw', 'ns/gw', 'gw.ns.svc.cluster.local'), [])
+  assert.deepEqual(gateways('mesh', 'gw', './gw', 'ns/gw'), [])
+  assert.deepEqual(gateways('mesh', 'gw.ns.svc.cluster.local'), ['SP7023 spec.gateways.1'])
   for (const name of ['a/b/c', 'Gw', '*', '/gw', 'ns/', '../gw'])
     assert.deepEqual(gateways(name), ['SP4000 spec.gateways.0'], name)
   assert.deepEqual(ruleFindings({ match: [{ gateways: ['a b'] }] }), ['SP4000 match.0.gateways.0'])

@@ -4,7 +4,7 @@
  */
 import { isIP } from 'node:net'
 import { z } from 'zod'
-import { hostProblem } from '../hostname.ts'
+import { hostProblem, isLabel } from '../hostname.ts'
 import type { KindModule, Report, Resource } from '../resource.ts'
 import { int, port, stringMap, text } from '../schema.ts'
 import { labelsProblem } from './labels-check.ts'
@@ -41,6 +41,9 @@ export function checkEndpoint(
   const at = resource.at(...path, 'address')
   const label = labelsProblem(endpoint.labels ?? {})
   if (label !== null) report('SP7000', resource.at(...path, 'labels', label.key), label.message)
+  for (const name of Object.keys(endpoint.ports ?? {}))
+    if (!isLabel(name.toLowerCase()))
+      report('SP7000', resource.at(...path, 'ports', name), `"${name}" is not the name of a port (a DNS label)`)
   if (address === '') {
     if ((endpoint.network ?? '') === '') report('SP7000', at, 'an endpoint needs an address')
     return

@@ -6,7 +6,7 @@ import type { Socket } from 'node:net'
 import type { CarryEvents } from '../carrier.ts'
 import type { ResponseLimits } from '../cluster.ts'
 import type { BodyFlow, BodySink, OutgoingRequest, UpstreamFailure } from '../forwarder.ts'
-import type { PooledConnection } from '../pool.ts'
+import type { PooledConnection } from '../pooled-connection.ts'
 import { cleanResponseHeaders } from '../response-headers.ts'
 import {
   errorCode,
@@ -70,7 +70,7 @@ export class WireAttempt implements Taker, UploadOwner, BodyFlow, PieceTaker {
     const { body } = this.#request
     const head = requestHead(this.#request)
     this.#inlet.taker = this
-    if (head === null) return void process.nextTick(() => this.#fail(uncarriable()))
+    if (head === null) return process.nextTick(() => this.#fail(uncarriable()))
     if (body === null || head.length === null) return void this.#socket.write(head.text, 'latin1')
     this.#upload = new Upload(this.#socket, body, head.text, head.length, this)
     this.#upload.begin()
@@ -88,13 +88,14 @@ export class WireAttempt implements Taker, UploadOwner, BodyFlow, PieceTaker {
   arrived(bytes: Buffer, length: number): boolean {
     this.#silent = false
     if (this.#complete) {
-      // While the request was still on its way out: nobody can say what this belongs to.
+      // Before it was handed on, or its request was out: nobody can say what this belongs to.
       this.#end(false)
       return false
     }
     if (this.#body !== null) this.#readBody(bytes, 0, length)
     else this.#readHead(bytes, length)
-    return !this.#full
+    // Given back, the connection goes on being read: whatever comes then is one too many.
+    return this.#ended || !this.#full
   }
 
   ended(): void {
@@ -105,6 +106,7 @@ export class WireAttempt implements Taker, UploadOwner, BodyFlow, PieceTaker {
   }
 
   closed(error: Error | null): void {
+    if (this.#complete) return this.#end(false)
     if (this.#ended) return
     const code = error === null ? '' : errorCode(error)
     if (this.#body === null) this.#fail(isTlsError(code) ? tlsFailure(code) : UPSTREAM_CLOSED)
@@ -119,12 +121,12 @@ export class WireAttempt implements Taker, UploadOwner, BodyFlow, PieceTaker {
 
   uploaded(): void {
     this.#upload = null
-    if (this.#complete) this.#end(true)
+    if (this.#complete && this.#sink !== null) this.#end(true)
   }
 
   overrun(): void {
     this.#upload = null
-    if (this.#complete) this.#end(false)
+    if (this.#complete && this.#sink !== null) this.#end(false)
     else if (this.#settled) this.#breakOff(new Error('the request is not as long as it says'))
     else this.#fail(uncarriable())
   }
@@ -175,10 +177,15 @@ export class WireAttempt implements Taker, UploadOwner, BodyFlow, PieceTaker {
   #completed(surplus: boolean): void {
     this.#complete = true
     if (surplus) this.#persistent = false
-    // An answer that came early: what it answers is still on its way, and may be let finish.
-    if (this.#upload === null || surplus) this.#end(true)
-    const sink = this.#waiting === null ? this.#sink : null
-    if (sink !== null) sink.end(null)
+    // Nobody has asked for it yet: until then it may be given up like any other.
+    if (this.#sink !== null) this.#deliver(this.#sink)
+  }
+
+  /** The whole answer has been handed on. */
+  #deliver(sink: BodySink): void {
+    // One that came early: what it answers is still on its way, and may be let finish.
+    if (this.#upload === null || !this.#persistent) this.#end(true)
+    sink.end(null)
   }
 
   // ---- BodyFlow
@@ -191,7 +198,7 @@ export class WireAttempt implements Taker, UploadOwner, BodyFlow, PieceTaker {
     for (const piece of waiting ?? []) if (!sink.write(piece)) full = true
     const error = this.#failed
     if (error !== null) process.nextTick(() => sink.fail(error))
-    else if (this.#complete) sink.end(null)
+    else if (this.#complete) this.#deliver(sink)
     else if (!full) this.resume()
   }
 
@@ -219,10 +226,10 @@ export class WireAttempt implements Taker, UploadOwner, BodyFlow, PieceTaker {
 
   /** Behind the head: whoever reads the body must be able to tell. */
   #breakOff(error: Error): void {
-    if (this.#complete) return this.#end(false)
+    const sink = this.#sink
+    if (this.#complete && sink !== null) return this.#end(false)
     this.#failed = error
     this.#end(false)
-    const sink = this.#sink
     // Later, as a stream would: whoever gave up has something to say first.
     if (sink !== null) process.nextTick(() => sink.fail(error))
   }
@@ -239,7 +246,9 @@ export class WireAttempt implements Taker, UploadOwner, BodyFlow, PieceTaker {
     this.#inlet.taker = null
     this.#upload?.stop()
     // What is still to be written would stand before the next request.
-    if (reusable && this.#persistent && this.#socket.writableLength === 0) this.#connection.release(this.#keepAliveMs)
-    else this.#connection.destroy()
+    if (reusable && this.#persistent && this.#socket.writableLength === 0) {
+      this.#inlet.resume()
+      this.#connection.release(this.#keepAliveMs)
+    } else this.#connection.destroy()
   }
 }

@@ -6,7 +6,7 @@ import { type Carrier, HTTP1_LINES } from '../carrier.ts'
 import { connectBy, poolDoor } from '../connect.ts'
 import { Delivery } from '../delivery.ts'
 import type { Forwarder } from '../engine.ts'
-import type { PooledConnection } from '../pool.ts'
+import type { PooledConnection } from '../pooled-connection.ts'
 import { WireAttempt } from './attempt.ts'
 
 const CARRIER: Carrier<PooledConnection> = {

@@ -25,7 +25,8 @@ export class Inlet {
   /** null: nobody expects anything, and a connection on which something comes all the same is not used again. */
   taker: Taker | null = null
   #socket: Socket | null = null
-  #error: Error | null = null
+  /** Reading has been stopped. */
+  #stopped = false
 
   /** For `tls.connect` without a `socket`; `connect` is for plain TCP. */
   readonly onread: OnReadOpts = {
@@ -53,13 +54,16 @@ export class Inlet {
   }
 
   resume(): void {
+    if (!this.#stopped) return
+    this.#stopped = false
     this.#socket?.resume()
   }
 
   #arrived(bytes: Buffer, length: number): boolean {
     const { taker } = this
-    if (taker !== null) return taker.arrived(bytes, length)
-    this.#socket?.destroy()
+    if (taker === null) this.#socket?.destroy()
+    else if (taker.arrived(bytes, length)) return true
+    this.#stopped = true
     return false
   }
 
@@ -69,7 +73,8 @@ export class Inlet {
   }
 
   readonly #onError = (error: Error): void => {
-    this.#error = error
+    // Now: an `end` may follow, as if it had come to that.
+    this.taker?.closed(error)
   }
 
   readonly #onDrain = (): void => {
@@ -77,6 +82,6 @@ export class Inlet {
   }
 
   readonly #onClose = (): void => {
-    this.taker?.closed(this.#error)
+    this.taker?.closed(null)
   }
 }

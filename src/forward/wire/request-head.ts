@@ -10,9 +10,10 @@ export type RequestHead = {
   readonly length: number | 'chunked' | null
 }
 
-/** Visible ASCII, as it is judged and as core/http1 reads it: nothing that could end the line, or the target in it. */
-const TARGET = /^[\x21-\x7e]+$/
-const METHOD = /^[A-Z]+(?:-[A-Z]+)*$/
+/** Nothing that could end the line, or the word in it; more than that has been judged before. */
+const TARGET = /^[\x21-\xff]+$/
+/** RFC 9110 §5.6.2 token. */
+const METHOD = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
 
 /** null: it cannot be sent as it is; whoever judged it should have refused it. */
 export function requestHead(request: OutgoingRequest): RequestHead | null {

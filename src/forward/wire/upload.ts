@@ -36,7 +36,7 @@ export class Upload {
 
   begin(): void {
     const body = this.#body
-    if (body.readableEnded) return void process.nextTick(this.#onEnd)
+    if (body.readableEnded) return process.nextTick(this.#onEnd)
     body.on('data', this.#onData)
     body.once('end', this.#onEnd)
     // It may be paused, by an earlier try for one.
@@ -69,7 +69,8 @@ export class Upload {
     return head
   }
 
-  readonly #onData = (piece: Buffer): void => {
+  readonly #onData = (data: Buffer | string): void => {
+    const piece = typeof data === 'string' ? Buffer.from(data) : data
     const { length } = piece
     if (this.#over || length === 0) return
     if (!this.#chunked) {

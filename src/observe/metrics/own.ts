@@ -60,7 +60,16 @@ type Seen = {
   readonly policy: string | null | undefined
   readonly series: RequestSeries
 }
-type RequestSeries = { readonly labels: LabelSet; total: number }
+type RequestSeries = { readonly labels: LabelSet; total: number; refused: number }
+type RefusedSeries = { readonly labels: LabelSet; total: number }
+
+/** Requests and tunnels of one caller to one host; `refused` of them by the gateway itself. */
+export type CallerCount = {
+  readonly principal: string
+  readonly host: string
+  readonly total: number
+  readonly refused: number
+}
 
 export class RequestMetrics {
   readonly #principals = new Admission(MAX_PRINCIPALS)
@@ -70,11 +79,11 @@ export class RequestMetrics {
   readonly #refusedHosts = new Admission(MAX_REFUSED_HOSTS)
   readonly #requests = new SeriesMap<RequestSeries>(
     MAX_SERIES,
-    (labels) => ({ labels: labelSet(REQUEST_LABELS, labels), total: 0 }),
+    (labels) => ({ labels: labelSet(REQUEST_LABELS, labels), total: 0, refused: 0 }),
     ([, , , decision = '', , code = '', flags = '']) => [OTHER, OTHER, OTHER, decision, OTHER, code, flags],
   )
   readonly #recent = new Recent<Seen>(MAX_SERIES * 2)
-  readonly #refusedCallers = new SeriesMap<RequestSeries>(
+  readonly #refusedCallers = new SeriesMap<RefusedSeries>(
     MAX_SERIES,
     (labels) => ({ labels: labelSet(REFUSED_LABELS, labels), total: 0 }),
     ([, , reason = '']) => [OTHER, OTHER, reason],
@@ -93,6 +102,21 @@ export class RequestMetrics {
     const flags = r.flags.length === 0 ? '-' : formatFlags(r.flags)
     const series = this.#find(principal, host, flags, r) ?? this.#resolve(principal, host, flags, r)
     series.total += 1
+    if (reason !== null) series.refused += 1
+  }
+
+  /** Not for the request path. */
+  callers(): readonly CallerCount[] {
+    const counts = new Map<string, { principal: string; host: string; total: number; refused: number }>()
+    for (const { labels, total, refused } of this.#requests.values()) {
+      const { source_principal: principal = '', destination_host: host = '' } = labels
+      const key = `${principal} ${host}`
+      const count = counts.get(key) ?? { principal, host, total: 0, refused: 0 }
+      count.total += total
+      count.refused += refused
+      counts.set(key, count)
+    }
+    return [...counts.values()]
   }
 
   #refused(principal: string, reason: Reason, r: ExchangeRecord): void {
