@@ -69,8 +69,13 @@ describe('what is verified', () => {
     assert.equal(await insecure(), 1)
     const { body } = await askControl(outside.harness, 'admin', '/clusters')
     assert.ok(body.includes(`outbound|80||${HOST}::tls::SIMPLE (not verified)\n`), body)
-    const warned = outside.harness.log().filter(({ level }) => level === 'warning')
-    assert.ok(warned.some(({ message }) => /SP7009 .*site\.example is not verified/.test(String(message))))
+    await eventually('a warning that the site is not verified', () =>
+      outside.harness
+        .log()
+        .some(
+          ({ level, message }) => level === 'warning' && /SP7009 .*site\.example is not verified/.test(String(message)),
+        ),
+    )
   })
 })
 

@@ -1,6 +1,8 @@
 /** WorkloadEntries that a ServiceEntry selects: every field, by which of them answers (behaviour §2.1). */
+
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
+import { eventually } from '../../src/testing/eventually.ts'
 import { destinationRule, type Manifest, serviceEntry } from '../integration/manifests.ts'
 import { freePort } from '../integration/operator.ts'
 import { endpoint, inNamespace, routeTo, startAddresses, startOutside, startSites } from './outside.ts'
@@ -35,7 +37,7 @@ it('field ServiceEntry.workloadSelector.labels, WorkloadEntry.labels, WorkloadEn
   await outside.become([selecting(port, { app: 'nobody' }), ...entries, routeTo(HOST)])
   const nobody = await outside.call(HOST)
   assert.deepEqual([nobody.status, nobody.line['response_flags']], [503, 'UH'])
-  assert.ok(outside.harness.log().some(({ message }) => /SP7013/.test(String(message))))
+  await eventually('the warning', () => outside.harness.log().some(({ message }) => /SP7013/.test(String(message))))
   // Labels of the resource count as those of its spec.
   const labelled = workload('e', { address: '127.0.0.3' }, { app: 'site' })
   await outside.become([selecting(port), labelled, routeTo(HOST)])

@@ -1,7 +1,9 @@
 /** TLS that the gateway originates (behaviour §5.3, threats 35): verified always, by names from configuration, never less. */
+
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
+import { eventually } from '../../src/testing/eventually.ts'
 import { type Harness, type LogLine, startHarness } from '../../src/testing/harness.ts'
 import { type Answer, plainConnect, type RequestOptions, request } from '../../src/testing/mesh-client.ts'
 import {
@@ -189,8 +191,8 @@ describe('accepted', () => {
     })
   }
 
-  it('insecureSkipVerify only after a warning that says so', () => {
-    assert.ok(
+  it('insecureSkipVerify only after a warning that says so', async () => {
+    await eventually('the warning', () =>
       harness
         .log()
         .some(
