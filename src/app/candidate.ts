@@ -8,6 +8,7 @@ import type { Settings } from '../model/settings.ts'
 import { AccessLogFormatError } from '../observe/access-log/error.ts'
 import { checkAccessLogFormat, compileAccessLog } from '../observe/access-log/format.ts'
 import { compileSnapshot, type Snapshot } from '../runtime/snapshot.ts'
+import { createGates, type GateServices } from './gates.ts'
 import { changedStaticFields, keepStaticFields } from './static-settings.ts'
 
 export type Candidate =
@@ -26,6 +27,7 @@ export type CandidateContext = {
   readonly active: Snapshot | null
   readonly isSelf: (address: string, port: number) => boolean
   readonly now: number
+  readonly services: GateServices
 }
 
 /** Reads and compiles everything. Never throws: what can go wrong with files is an error text. */
@@ -58,6 +60,7 @@ export function prepareCandidate(context: CandidateContext): Candidate {
       generation: (active?.generation ?? 0) + 1,
       clusters: buildClusters(loaded.model, credentials, context),
       credentials,
+      gates: createGates(loaded.model, context.services),
       accessLog: compileLog(loaded.model.settings),
       previous: active,
     })

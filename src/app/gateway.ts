@@ -23,10 +23,14 @@ import { AccessLog } from './access-log.ts'
 import { prepareCandidate } from './candidate.ts'
 import { type ControlServers, startControlServers } from './control.ts'
 import { ENGINES } from './engines.ts'
+import { createGateServices, type GateServices } from './gates.ts'
 import { measure } from './measure.ts'
 import { Ports } from './ports.ts'
+import { type LastReload, type ReloadResult, Reloads } from './reloads.ts'
 import { StartError } from './start-error.ts'
 import { Terminators } from './terminators.ts'
+
+const NO_ENDPOINTS: readonly Endpoint[] = []
 
 export type GatewayOptions = {
   readonly configFile: string
@@ -35,10 +39,7 @@ export type GatewayOptions = {
   readonly watch?: boolean
 }
 
-export type ReloadResult = { readonly ok: boolean; readonly errors: readonly string[] }
-
 export class Gateway {
-  readonly #options: GatewayOptions
   readonly #log: Log
   readonly #lifecycle = new Lifecycle()
   readonly #connections = new Connections()
@@ -49,13 +50,11 @@ export class Gateway {
   readonly #environment: Environment
   readonly #http1: Http1Server
   readonly #metrics: Metrics
-  readonly #isSelf: (address: string, port: number) => boolean
+  readonly #services: GateServices
   #active: Snapshot
   #control: ControlServers | null = null
   #watcher: ConfigurationWatcher | null = null
-  /** Reloads run one after the other: each sees the files as they are when its turn comes. */
-  #reloads: Promise<unknown> = Promise.resolve()
-  #lastReload: { successful: boolean; at: number; errors: readonly string[] }
+  readonly #reloads: Reloads
   #ended: Promise<void> | null = null
   /** What POST /quitquitquit does; the signal handlers set it. */
   onQuit: () => void = () => void this.close()
@@ -67,13 +66,20 @@ export class Gateway {
     const watcher =
       options.watch === false ? null : watchConfiguration([options.configFile], () => void self.gateway?.reload())
     const isSelf = createSelfCheck(() => self.gateway?.boundEndpoints() ?? [])
-    const candidate = prepareCandidate({ configFile: options.configFile, active: null, isSelf, now: Date.now() })
+    const services = createGateServices(options.log)
+    const candidate = prepareCandidate({
+      configFile: options.configFile,
+      active: null,
+      isSelf,
+      now: Date.now(),
+      services,
+    })
     if (candidate.kind !== 'ready') {
       watcher?.close()
       throw new StartError(candidate.kind === 'rejected' ? candidate.errors : ['internal error: nothing to start from'])
     }
     for (const warning of candidate.warnings) options.log.warning(warning)
-    const gateway = new Gateway(options, candidate.snapshot, isSelf)
+    const gateway = new Gateway(options, candidate.snapshot, isSelf, services)
     gateway.#watcher = watcher
     self.gateway = gateway
     try {
@@ -90,12 +96,24 @@ export class Gateway {
     return gateway
   }
 
-  private constructor(options: GatewayOptions, first: Snapshot, isSelf: (address: string, port: number) => boolean) {
-    this.#options = options
+  private constructor(
+    options: GatewayOptions,
+    first: Snapshot,
+    isSelf: (address: string, port: number) => boolean,
+    services: GateServices,
+  ) {
+    this.#services = services
     this.#log = options.log
     this.#active = first
-    this.#isSelf = isSelf
-    this.#lastReload = { successful: true, at: Date.now(), errors: [] }
+    this.#reloads = new Reloads({
+      prepare: (active) =>
+        prepareCandidate({ configFile: options.configFile, active, isSelf, now: Date.now(), services }),
+      active: () => this.#active,
+      activate: async (next) => this.#activate(next),
+      read: (files) => this.#watcher?.update(files),
+      draining: () => this.#lifecycle.draining,
+      log: options.log,
+    })
     this.#accessLog = new AccessLog((error) => this.#log.error(`access log: ${error.message}`))
     this.#metrics = measure({
       active: () => this.#active,
@@ -103,7 +121,7 @@ export class Gateway {
       accessLogDropped: () => this.#accessLog.dropped,
       openConnections: () => this.#connections.size,
       openTunnels: () => this.#tunnels.size,
-      lastReload: () => this.#lastReload,
+      lastReload: () => this.lastReload,
     })
     const engine = ENGINES[first.settings.http.engine]
     this.#http1 = engine.server(first.settings.http, {
@@ -147,8 +165,8 @@ export class Gateway {
     return this.#log
   }
 
-  get lastReload(): { readonly successful: boolean; readonly at: number; readonly errors: readonly string[] } {
-    return this.#lastReload
+  get lastReload(): LastReload {
+    return this.#reloads.last
   }
 
   get boundPorts(): readonly BoundPort[] {
@@ -166,57 +184,13 @@ export class Gateway {
   }
 
   /** Every address and port this process listens on: dialling them would be a loop. */
-  *boundEndpoints(): Iterable<Endpoint> {
-    yield* this.#ports.endpoints(this.#active.settings.bindAddress)
-    yield* this.#control?.endpoints ?? []
+  boundEndpoints(): readonly Endpoint[] {
+    return this.#ports.endpoints(this.#active.settings.bindAddress, this.#control?.endpoints ?? NO_ENDPOINTS)
   }
 
   /** Loads the files again; any error keeps what runs. Never rejects. */
   async reload(): Promise<ReloadResult> {
-    const result = this.#reloads
-      .then(() => this.#reload())
-      .catch((error: unknown) => this.#rejected([error instanceof Error ? error.message : String(error)]))
-    this.#reloads = result
-    return result
-  }
-
-  async #reload(): Promise<ReloadResult> {
-    if (this.#lifecycle.draining) return { ok: false, errors: ['draining'] }
-    const candidate = prepareCandidate({
-      configFile: this.#options.configFile,
-      active: this.#active,
-      isSelf: this.#isSelf,
-      now: Date.now(),
-    })
-    // A load that failed knows no credential paths: those of what runs must go on being watched.
-    const { inventory } = this.#active.credentials
-    this.#watcher?.update([...new Set([...candidate.files, ...inventory.map(({ path }) => path)])])
-    if (candidate.kind === 'rejected') return this.#rejected(candidate.errors)
-    if (candidate.kind === 'ready') {
-      for (const warning of candidate.warnings) this.#log.warning(warning)
-      try {
-        await this.#activate(candidate.snapshot)
-      } catch (error) {
-        candidate.snapshot.clusters.retire()
-        return this.#rejected([error instanceof Error ? error.message : String(error)])
-      }
-    }
-    if (candidate.kind === 'unchanged' && !this.#lastReload.successful)
-      this.#log.info('configuration is again what is active')
-    this.#lastReload = { successful: true, at: Date.now(), errors: [] }
-    if (candidate.kind === 'ready')
-      this.#log.info('configuration activated', {
-        generation: this.#active.generation,
-        version: this.#active.model.version,
-      })
-    return { ok: true, errors: [] }
-  }
-
-  #rejected(errors: readonly string[]): ReloadResult {
-    this.#lastReload = { successful: false, at: Date.now(), errors }
-    for (const error of errors) this.#log.error(error)
-    this.#log.error('configuration rejected: the last good one stays active', { generation: this.#active.generation })
-    return { ok: false, errors }
+    return this.#reloads.reload()
   }
 
   /** Everything that can fail first, then the swap, then letting go of the old. */
@@ -292,6 +266,7 @@ export class Gateway {
     this.#active.clusters.retire()
     this.#terminators.close()
     this.#http1.close()
+    this.#services.close()
     await this.#accessLog.close()
     await this.#control?.close()
     this.#lifecycle.closed()

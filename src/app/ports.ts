@@ -9,6 +9,11 @@ export class Ports {
   readonly #bound = new Map<number, BoundPort>()
   /** Of released ports too: counters never fall. */
   readonly #stats: ListenerStats[] = []
+  #endpoints: {
+    readonly address: string
+    readonly others: readonly Endpoint[]
+    readonly all: readonly Endpoint[]
+  } | null = null
 
   get bound(): readonly BoundPort[] {
     return [...this.#bound.values()]
@@ -25,8 +30,13 @@ export class Ports {
     return bound.port
   }
 
-  *endpoints(address: string): Iterable<Endpoint> {
-    for (const { port } of this.#bound.values()) yield { address, port }
+  /** What is bound, and `others`. The same list until something changes: every request that is sent asks. */
+  endpoints(address: string, others: readonly Endpoint[]): readonly Endpoint[] {
+    const known = this.#endpoints
+    if (known !== null && known.address === address && known.others === others) return known.all
+    const all = [...[...this.#bound.values()].map(({ port }) => ({ address, port })), ...others]
+    this.#endpoints = { address, others, all }
+    return all
   }
 
   /** Binds what `next` adds. @throws an Error that names the port that cannot be bound; then none of them stays bound */
@@ -48,6 +58,7 @@ export class Ports {
 
   /** Takes over what `bindMissing` bound. */
   adopt(fresh: readonly BoundPort[]): void {
+    this.#endpoints = null
     for (const port of fresh) {
       this.#bound.set(port.gatewayPort, port)
       this.#stats.push(port.stats)
@@ -56,6 +67,7 @@ export class Ports {
 
   /** Stops accepting on ports that the active snapshot does not name; their open connections go on. */
   releaseUnused(active: Snapshot): void {
+    this.#endpoints = null
     for (const [gatewayPort, port] of this.#bound) {
       if (active.listeners.has(gatewayPort)) continue
       port.close()

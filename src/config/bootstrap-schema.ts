@@ -108,7 +108,7 @@ const BOOTSTRAP_SPEC = z.object({
     .prefault({}),
   http: z
     .object({
-      engine: z.enum(['wire', 'http-proxy']).default('http-proxy'),
+      engine: z.enum(['wire', 'http-proxy']).default('wire'),
       limits: z
         .object({
           maxHeaderBytes: int(1024, 1_048_576).default(61_440),

@@ -65,7 +65,7 @@ test('the smallest file: every default of contract §2, paths relative to the fi
     dns: { servers: [], minTtlMs: 1_000, maxTtlMs: 300_000, staleForMs: 600_000 },
     addressGuard: { allow: [] },
     http: {
-      engine: 'http-proxy',
+      engine: 'wire',
       maxHeaderBytes: 61_440,
       maxHeaders: 100,
       headersTimeoutMs: 10_000,
@@ -99,7 +99,7 @@ test('every documented default may be written out, and every field that is built
   dns: { servers: [10.0.0.53, "10.0.0.54:5353", "[fd00::53]:53"], minTtl: 0s, maxTtl: 1m, staleFor: 0s }
   addressGuard: { allow: [10.0.0.0/8, "fd00::/8", 192.0.2.1] }
   http:
-    engine: wire
+    engine: http-proxy
     limits: { maxHeaderBytes: 8192, maxHeaders: "20", headersTimeout: 2s, idleTimeout: 1m, maxConnections: 7 }
   redis: null
 `
@@ -119,7 +119,7 @@ test('every documented default may be written out, and every field that is built
   assert.equal(settings.secretsDirectory, path.join(directory, 'secrets'))
   assert.deepEqual(settings.dns.servers, ['10.0.0.53', '10.0.0.54:5353', '[fd00::53]:53'])
   assert.deepEqual(settings.admin, { address: '::1', port: 0 })
-  assert.equal(settings.http.engine, 'wire')
+  assert.equal(settings.http.engine, 'http-proxy')
   assert.equal(settings.http.maxHeaders, 20)
   assert.equal(settings.http.maxConnections, 7)
   assert.equal(settings.tracing.propagate, false)

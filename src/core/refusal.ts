@@ -2,6 +2,7 @@
  * TABLE of answers the gateway itself gives (contract §5, behaviour §10.3): status, body, Envoy flag, response code
  * details and our reason code. One row per situation; listeners/reply.ts turns a row into bytes.
  */
+import type { HeaderList } from './attributes.ts'
 import type { Flag } from './flags.ts'
 import type { Reason } from './reasons.ts'
 
@@ -35,6 +36,31 @@ export const REFUSALS = {
     flag: null,
     details: 'address_denied',
     reason: 'address_denied',
+  },
+  /** A token is there and does not verify (RequestAuthentication): jwt_authn's bodies replace this one. */
+  jwt_invalid: {
+    status: 401,
+    body: 'Jwt verification fails',
+    flag: null,
+    details: 'jwt_authn_access_denied',
+    reason: 'jwt_invalid',
+  },
+  /** The authorizer of a CUSTOM policy refused, or could not be asked; status and body are its own. */
+  ext_authz_denied: {
+    status: 403,
+    body: '',
+    flag: 'UAEX',
+    details: 'ext_authz_denied',
+    reason: 'ext_authz_denied',
+  },
+  /** An operator's block (`sallyport block`) covers this caller or host. */
+  blocked: { status: 403, body: 'blocked', flag: null, details: 'blocked', reason: 'blocked' },
+  rate_limited: {
+    status: 429,
+    body: 'local_rate_limited',
+    flag: 'RL',
+    details: 'request_rate_limited',
+    reason: 'rate_limited',
   },
   misdirected: { status: 421, body: '', flag: null, details: 'misdirected_request', reason: 'misdirected' },
   bad_request: { status: 400, body: '', flag: 'DPE', details: 'http1.codec_error', reason: 'bad_request', close: true },
@@ -201,6 +227,8 @@ export type Refusal = {
   readonly body?: string
   /** Replaces the row's status. */
   readonly status?: number
+  /** Fields of this refusal's own (`retry-after` …): flat, lower case; they replace ours of the same name. */
+  readonly headers?: HeaderList
   /** For a gRPC caller, in place of the status that the HTTP one maps to. */
   readonly grpcStatus?: number
 }

@@ -27,7 +27,9 @@ import { UPSTREAM_OVERFLOW } from './transport-failure.ts'
 /** RFC 9110 §9.2.2; a proxy must not repeat others on its own (RFC 9112 §9.3.1), even when it could. */
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE'])
 
-export class Delivery<L extends Line> implements ForwardHandle {
+const begin = <L extends Line>(delivery: Delivery<L>): void => delivery.begin()
+
+export class Delivery<L extends Line> implements ForwardHandle, CarryEvents {
   readonly #carrier: Carrier<L>
   readonly #cluster: UpstreamCluster
   readonly #request: OutgoingRequest
@@ -37,8 +39,14 @@ export class Delivery<L extends Line> implements ForwardHandle {
   #attempt: { abort(): void } | null = null
   /** Whose answer is awaited. */
   #awaited: UpstreamEndpoint | null = null
-  /** Takes this request off its endpoint's count. */
-  #release: (() => void) | null = null
+  /** The endpoint that counts this request as its own. */
+  #endpoint: UpstreamEndpoint | null = null
+  /** The connection had been used before. */
+  #reused = false
+  /** The attempt under way has been answered. */
+  #answered = false
+  /** When it has ended, the next one begins. */
+  #again = false
   #repeated = false
   /** A response or a failure has been reported. */
   #settled = false
@@ -57,8 +65,14 @@ export class Delivery<L extends Line> implements ForwardHandle {
     this.#cluster = cluster
     this.#request = request
     this.#handlers = handlers
-    if (request.body !== null) this.#watch(request.body)
-    process.nextTick(() => this.#next(false))
+    const { body } = request
+    if (body !== null) this.#watch(body)
+    process.nextTick(begin, this)
+  }
+
+  /** The first attempt; not in `send` itself: whoever asked has to have its handle before it hears anything. */
+  begin(): void {
+    this.#next(false)
   }
 
   /** Frees the upstream now. Idempotent; nothing is reported afterwards. */
@@ -120,9 +134,7 @@ export class Delivery<L extends Line> implements ForwardHandle {
     const idle = fresh ? null : this.#carrier.take(picked, this.#cluster, this.#request)
     if (idle !== null) {
       picked.active++
-      this.#release = () => {
-        picked.active--
-      }
+      this.#endpoint = picked
       this.#carry(picked, idle)
       return
     }
@@ -135,10 +147,10 @@ export class Delivery<L extends Line> implements ForwardHandle {
           this.#cluster.stats.upstream_rq_pending_failure_eject++
           if (endpoint !== picked) this.#try?.onEndpoint(endpoint)
         },
-        onConnected: (connection, endpoint, released) => {
+        onConnected: (connection, endpoint) => {
           this.#stopDialling()
           if (endpoint !== picked) this.#try?.onEndpoint(endpoint)
-          this.#release = released
+          this.#endpoint = endpoint
           this.#carry(endpoint, connection)
         },
         onFailed: (failure) => {
@@ -183,52 +195,60 @@ export class Delivery<L extends Line> implements ForwardHandle {
     if (!reused && protocol === 'HTTP/1.1') stats.upstream_cx_http1_total++
     endpoint.connected(false)
     this.#awaited = endpoint
-    let again = false
-    let answered = false
-    const events: CarryEvents = {
-      onResponse: (response) => {
-        if (this.#aborted) return
-        this.#settled = true
-        this.#awaited = null
-        answered = true
-        endpoint.answered(outcomeOf(response))
-        if (this.#repeated) stats.upstream_rq_retry_success++
-        if (this.#try?.replaces({ response }) === true) return
-        chargeStatus(stats, response.status)
-        this.#handlers.onResponse(response)
-      },
-      onFailure: (failure, silent) => {
-        if (this.#aborted) return
-        stats.upstream_rq_rx_reset++
-        again = reused && silent && !this.#repeated && this.#repeatable()
-        this.#awaited = null
-        // An idle connection that has died is no failure yet; what cannot be sent is ours.
-        if (!again && failure.kind !== 'bad_headers') endpoint.failed()
-        if (!again) this.#fail(failure)
-      },
-      onEnded: (complete) => {
-        this.#attempt = null
-        breakers.releaseRequest()
-        if (!complete && answered && !this.#aborted) {
-          stats.upstream_rq_rx_reset++
-          endpoint.failed()
-        }
-        this.#letGo()
-        if (!again || this.#aborted) return
-        this.#repeated = true
-        this.#next(true)
-      },
+    this.#reused = reused
+    this.#answered = false
+    this.#again = false
+    this.#attempt = this.#carrier.carry(connection, this.#request, limits, this, this.#cluster)
+  }
+
+  // ---- CarryEvents: of the attempt under way; there is never more than one
+
+  onResponse(response: UpstreamResponse): void {
+    if (this.#aborted) return
+    const { stats } = this.#cluster
+    this.#settled = true
+    this.#answered = true
+    this.#awaited = null
+    this.#endpoint?.answered(outcomeOf(response))
+    if (this.#repeated) stats.upstream_rq_retry_success++
+    if (this.#try?.replaces({ response }) === true) return
+    chargeStatus(stats, response.status)
+    this.#handlers.onResponse(response)
+  }
+
+  onFailure(failure: UpstreamFailure, silent: boolean): void {
+    if (this.#aborted) return
+    this.#cluster.stats.upstream_rq_rx_reset++
+    this.#again = this.#reused && silent && !this.#repeated && this.#repeatable()
+    this.#awaited = null
+    if (this.#again) return
+    // An idle connection that has died is no failure yet; what cannot be sent is ours.
+    if (failure.kind !== 'bad_headers') this.#endpoint?.failed()
+    this.#fail(failure)
+  }
+
+  onEnded(complete: boolean): void {
+    this.#attempt = null
+    this.#cluster.breakers.releaseRequest()
+    if (!complete && this.#answered && !this.#aborted) {
+      this.#cluster.stats.upstream_rq_rx_reset++
+      this.#endpoint?.failed()
     }
-    this.#attempt = this.#carrier.carry(connection, this.#request, limits, events, this.#cluster)
+    this.#letGo()
+    if (!this.#again || this.#aborted) return
+    this.#again = false
+    this.#repeated = true
+    this.#next(true)
   }
 
   #repeatable(): boolean {
     return this.#request.body === null && IDEMPOTENT.has(this.#request.method)
   }
 
+  /** Takes this request off its endpoint's count. */
   #letGo(): void {
-    this.#release?.()
-    this.#release = null
+    if (this.#endpoint !== null) this.#endpoint.active--
+    this.#endpoint = null
   }
 
   #fail(failure: UpstreamFailure): void {

@@ -16,20 +16,30 @@ export type CleanedHeaders =
 
 const KEEP_ALIVE_TIMEOUT = /(?:^|[,;\s])timeout=(\d{1,6})(?:$|[,;\s])/i
 
+/** `cleanFields` for names in any case. */
+export function cleanResponseHeaders(raw: readonly string[], http10: boolean, maxHeaders: number): CleanedHeaders {
+  return cleanFields(
+    raw.map((text, i) => (i % 2 === 0 ? text.toLowerCase() : text)),
+    http10,
+    maxHeaders,
+  )
+}
+
 /**
- * `raw` is flat, names in any case, as parsed. Refused: more than `maxHeaders` fields (Envoy's max_headers_count),
+ * `raw` is flat, with lower-case names, as parsed. Refused: more than `maxHeaders` fields (Envoy's max_headers_count),
  * Content-Length next to Transfer-Encoding, several lengths, any transfer coding but `chunked`, and any at all from an
  * HTTP/1.0 server (RFC 9112 §6.1, §6.3): each of them lets two parties disagree about where the response ends.
  */
-export function cleanResponseHeaders(raw: readonly string[], http10: boolean, maxHeaders: number): CleanedHeaders {
+export function cleanFields(raw: HeaderList, http10: boolean, maxHeaders: number): CleanedHeaders {
   if (raw.length > maxHeaders * 2) return { headers: null, why: 'too_many_headers' }
   let lengths = 0
   let codings = 0
   let coding = ''
   let nominated: Set<string> | null = null
+  let keepsAlive = false
   let keepAliveMs: number | null = null
   for (let i = 0; i < raw.length; i += 2) {
-    const name = (raw[i] as string).toLowerCase()
+    const name = raw[i] as string
     const value = raw[i + 1] as string
     if (name === 'content-length') lengths++
     else if (name === 'transfer-encoding') {
@@ -39,8 +49,9 @@ export function cleanResponseHeaders(raw: readonly string[], http10: boolean, ma
       const seconds = KEEP_ALIVE_TIMEOUT.exec(value)?.[1]
       if (seconds !== undefined) keepAliveMs = Number(seconds) * 1_000
     } else if (name === 'connection') {
-      nominated ??= new Set()
-      for (const part of value.split(',')) nominated.add(part.trim().toLowerCase())
+      // What nearly everybody says; the field of that name goes anyway.
+      if (value === 'keep-alive') keepsAlive = true
+      else nominated = nominations(value, nominated)
     }
   }
   if (codings > 0 && lengths > 0) return { headers: null, why: 'content_length_and_transfer_encoding' }
@@ -49,10 +60,17 @@ export function cleanResponseHeaders(raw: readonly string[], http10: boolean, ma
     return { headers: null, why: 'transfer_encoding' }
   const headers: string[] = []
   for (let i = 0; i < raw.length; i += 2) {
-    const name = (raw[i] as string).toLowerCase()
+    const name = raw[i] as string
     if (isHopByHop(name) || nominated?.has(name) === true) continue
     headers.push(name, raw[i + 1] as string)
   }
-  const persistent = nominated?.has('close') !== true && (!http10 || nominated?.has('keep-alive') === true)
+  keepsAlive ||= nominated?.has('keep-alive') === true
+  const persistent = nominated?.has('close') !== true && (!http10 || keepsAlive)
   return { headers, why: null, keepAliveMs, persistent }
+}
+
+function nominations(value: string, before: Set<string> | null): Set<string> {
+  const names = before ?? new Set()
+  for (const part of value.split(',')) names.add(part.trim().toLowerCase())
+  return names
 }

@@ -33,6 +33,7 @@ import {
 } from './retry-policy.ts'
 
 const TRIES_PER_PRIORITY = 2
+const NONE: readonly UpstreamEndpoint[] = []
 
 const PER_TRY_TIMEOUT: UpstreamFailure = {
   kind: 'per_try_timeout',
@@ -55,7 +56,7 @@ export function sendWithRetries(
 }
 
 class Retrying implements ForwardHandle, ForwardHandlers, Try {
-  readonly avoid: UpstreamEndpoint[] = []
+  avoid = NONE
   spill = false
   readonly #forwarder: Forwarder
   readonly #cluster: UpstreamCluster
@@ -144,7 +145,7 @@ class Retrying implements ForwardHandle, ForwardHandlers, Try {
   }
 
   #avoid(endpoint: UpstreamEndpoint): void {
-    if (!this.avoid.includes(endpoint)) this.avoid.push(endpoint)
+    if (!this.avoid.includes(endpoint)) this.avoid = [...this.avoid, endpoint]
   }
 
   /** Envoy's `previous_priorities` as Istio sets it: after every second try the priorities tried so far are left alone. */
@@ -166,18 +167,18 @@ class Retrying implements ForwardHandle, ForwardHandlers, Try {
     if (body === null || body.readableEnded) this.#armTry()
     else if (!this.#awaitsEnd) {
       this.#awaitsEnd = true
-      body.once('end', this.#armTry)
+      body.once('end', () => this.#armTry())
     }
   }
 
-  readonly #armTry = (): void => {
+  #armTry(): void {
     const { perTryTimeoutMs } = this.#retry
     if (perTryTimeoutMs === null || this.#done || !this.#connected) return
     this.#stopTimer()
-    this.#timer = setTimeout(this.#onTryTimeout, Math.min(perTryTimeoutMs, MAX_TIMER_MS))
+    this.#timer = setTimeout(() => this.#onTryTimeout(), Math.min(perTryTimeoutMs, MAX_TIMER_MS))
   }
 
-  readonly #onTryTimeout = (): void => {
+  #onTryTimeout(): void {
     this.#timer = null
     this.#cluster.stats.upstream_rq_per_try_timeout++
     this.#handle?.abort('timeout')

@@ -3,7 +3,7 @@
  * and what the record learns of all that. The exchange decides; this carries.
  */
 import type { Socket } from 'node:net'
-import { pipeline } from 'node:stream'
+import { pipeline, type Readable } from 'node:stream'
 import { type HeaderList, headerValue } from '../core/attributes.ts'
 import type { Flag } from '../core/flags.ts'
 import { returnedHeaders } from '../core/headers.ts'
@@ -11,6 +11,7 @@ import { REFUSALS, type Refusal, type RefusalKind } from '../core/refusal.ts'
 import type { UpstreamCluster } from '../forward/cluster.ts'
 import {
   type ForwardHandle,
+  type ForwardHandlers,
   type OutgoingRequest,
   UpstreamBroke,
   type UpstreamFailure,
@@ -36,6 +37,8 @@ export type Carried = {
   readonly http: HttpConnection
   readonly downstream: Downstream
   readonly record: ExchangeRecord
+  /** Of the request, as it is to be sent: gates may have read of the caller's. */
+  readonly body: Readable | null
   /** performance.now() */
   readonly startedAt: number
   /** True once the record has been handed over. */
@@ -65,7 +68,7 @@ export type Load = {
 /** Failures that come before any address was tried. */
 const UNTRIED: ReadonlySet<RefusalKind> = new Set(['no_healthy_upstream', 'dns_failure', 'address_denied'])
 
-export class Carriage {
+export class Carriage implements ForwardHandlers {
   readonly #exchange: Carried
   readonly #load: Load
   readonly #sentAt = performance.now()
@@ -89,21 +92,12 @@ export class Carriage {
       request.body?.on('data', (chunk: Buffer) => (record.bytesReceived += chunk.length)),
     )
     record.upstreamAttempts = 1
+    if (timeoutMs !== null && timeoutMs !== 0) this.#limit(request.body, timeoutMs)
     const forwarder = upgrade === null ? environment.forwarder : upgradeForwarder
-    this.#handle = sendWithRetries(forwarder, cluster, request, retry, {
-      onConnected: (upstream) => {
-        this.#stopWaiting()
-        record.upstreamHost = upstream.host
-        record.upstreamLocalAddress = upstream.localAddress
-        record.upstreamProtocol = upstream.protocol
-      },
-      onRetry: (attempt) => (record.upstreamAttempts = attempt),
-      onRetriesExhausted: () => this.#flag('URX'),
-      onRetryOverflow: () => this.#flag('UO'),
-      onResponse: (response) => this.#respond(response),
-      onFailure: (failure) => this.#failed(failure),
-    })
-    if (timeoutMs === null || timeoutMs === 0) return
+    this.#handle = sendWithRetries(forwarder, cluster, request, retry, this)
+  }
+
+  #limit(body: Readable | null, timeoutMs: number): void {
     // As Envoy: the route's timeout runs from when the whole request has been read, over all tries.
     const arm = () => {
       this.#stopTimer()
@@ -111,16 +105,10 @@ export class Carriage {
       if (!this.#exchange.finished) this.#timer = setTimeout(() => this.#timedOut(), Math.min(timeoutMs, MAX_TIMER_MS))
     }
     arm()
-    if (request.body === null || request.body.readableEnded) return
+    if (body === null || body.readableEnded) return
     // Nothing of the body is read before there is a connection, so that waiting for one must have an end of its own.
     this.#waits = true
-    request.body.once('end', arm)
-  }
-
-  #stopWaiting(): void {
-    if (!this.#waits) return
-    this.#waits = false
-    this.#stopTimer()
+    body.once('end', arm)
   }
 
   #stopTimer(): void {
@@ -145,7 +133,30 @@ export class Carriage {
     if (!flags.includes(flag)) flags.push(flag)
   }
 
-  #respond(response: UpstreamResponse): void {
+  // ---- ForwardHandlers
+
+  onConnected({ host, localAddress, protocol }: Parameters<ForwardHandlers['onConnected']>[0]): void {
+    const { record } = this.#exchange
+    if (this.#waits) this.#stopTimer()
+    this.#waits = false
+    record.upstreamHost = host
+    record.upstreamLocalAddress = localAddress
+    record.upstreamProtocol = protocol
+  }
+
+  onRetry(attempt: number): void {
+    this.#exchange.record.upstreamAttempts = attempt
+  }
+
+  onRetriesExhausted(): void {
+    this.#flag('URX')
+  }
+
+  onRetryOverflow(): void {
+    this.#flag('UO')
+  }
+
+  onResponse(response: UpstreamResponse): void {
     const { downstream, environment, record, startedAt, finished } = this.#exchange
     if (finished) return discard(response)
     const now = performance.now()
@@ -168,7 +179,7 @@ export class Carriage {
     if (upgraded !== undefined) return this.#change(upgraded, headers)
     if (flow !== undefined && trailers === null && downstream.startSink !== undefined) {
       const sink = downstream.startSink(response.status, headers, environment.draining(), flow)
-      return flow.into(new Pour(record, sink, this.#broke))
+      return flow.into(new Pour(record, sink, this))
     }
     // They are fields too: nothing that may not come back in the head may come behind the body.
     const returned = trailers === null ? null : () => returnedTrailers(trailers())
@@ -177,7 +188,7 @@ export class Carriage {
     if (sink.destroyed || sink.closed) return this.abort()
     response.body.on('data', (chunk: Buffer) => (record.bytesSent += chunk.length))
     // Before the pipeline tears the caller's side down: whose fault it was must be known when that closes.
-    response.body.once('error', this.#broke)
+    response.body.once('error', (error) => this.broke(error))
     pipeline(response.body, sink, (error) => {
       // The caller must be able to tell a cut answer from a whole one: its side is reset, never ended.
       if (error !== null && error !== undefined && !this.#exchange.finished) downstream.reset()
@@ -185,7 +196,7 @@ export class Carriage {
   }
 
   /** The answer was cut. Called before the caller is told. */
-  readonly #broke = (error: Error): void => {
+  broke(error: Error): void {
     const { finished, record } = this.#exchange
     if (finished || record.flags.includes('UT')) return
     const { flag, details } = REFUSALS[error instanceof UpstreamBroke ? error.kind : 'upstream_closed']
@@ -218,7 +229,7 @@ export class Carriage {
     if (status !== null) this.#exchange.record.grpcStatus = /^(?:\d|1[0-6])$/.test(status) ? Number(status) : 2
   }
 
-  #failed(failure: UpstreamFailure): void {
+  onFailure(failure: UpstreamFailure): void {
     const { record } = this.#exchange
     record.upstreamTransportFailure = failure.transportFailure
     if (record.upstreamAttempts === 1 && UNTRIED.has(failure.kind)) record.upstreamAttempts = 0

@@ -23,8 +23,19 @@ export function describeRequest(record: ExchangeRecord, downstream: Downstream):
 
 /** W3C traceparent, else B3 in either form. */
 function traceId(headers: readonly string[]): string | null {
-  const w3c = headerValue(headers, 'traceparent')?.split('-')[1]
-  return w3c ?? headerValue(headers, 'x-b3-traceid') ?? headerValue(headers, 'b3')?.split('-')[0] ?? null
+  const w3c = headerValue(headers, 'traceparent')
+  const dash = w3c === null ? -1 : w3c.indexOf('-')
+  if (w3c !== null && dash !== -1) return part(w3c, dash + 1)
+  const b3 = headerValue(headers, 'x-b3-traceid')
+  if (b3 !== null) return b3
+  const single = headerValue(headers, 'b3')
+  return single === null ? null : part(single, 0)
+}
+
+/** From `start` to the next hyphen. */
+function part(text: string, start: number): string {
+  const end = text.indexOf('-', start)
+  return text.slice(start, end === -1 ? text.length : end)
 }
 
 /** What says that somebody else than the caller ended it. */

@@ -7,7 +7,7 @@ import type { OutgoingRequest } from '../forward/forwarder.ts'
 import { speaksHttp2 } from '../forward/http-version.ts'
 import { DEFAULT_RETRY, type ForwardAction, type MirrorModel } from '../model/route.ts'
 import { generatedCookie, hashOf } from '../runtime/hash-key.ts'
-import { isEdited, type OutgoingParts, outgoingParts, withShadowHost } from '../runtime/outgoing.ts'
+import { type FactsFor, isEdited, type OutgoingParts, outgoingParts, withShadowHost } from '../runtime/outgoing.ts'
 import { Carriage, type Carried } from './carriage.ts'
 import { callerOf } from './describe-socket.ts'
 import { factsOf } from './header-facts.ts'
@@ -24,7 +24,8 @@ export function dispatch(exchange: Carried, judged: Judged, corsFields: HeaderLi
   const { clusters } = snapshot
   const cluster = judgement.passthrough ? clusters.passthrough : clusters.get(judgement.clusterName ?? '')
   if (cluster === null) return { kind: 'no_cluster' }
-  const parts = partsFor(exchange, judged, cluster)
+  const facts = factsOf(exchange, judged)
+  const parts = partsFor(exchange, judged, cluster, facts)
   if (parts === null) return { kind: 'bad_path' }
   if (parts.rewritten) record.originalPath = record.path
   record.path = parts.target
@@ -39,7 +40,7 @@ export function dispatch(exchange: Carried, judged: Judged, corsFields: HeaderLi
     method: http.method,
     target: parts.target,
     headers: parts.headers,
-    body: downstream.body,
+    body: exchange.body,
     requestedHost: http.authority.host,
     portOverride: judgement.passthrough ? (http.authority.port ?? 80) : null,
     hash: cookie?.hash ?? hashOf(loadBalancer, caller.sourceIp, http),
@@ -54,7 +55,7 @@ export function dispatch(exchange: Carried, judged: Judged, corsFields: HeaderLi
     timeoutMs: parts.timeoutMs,
     retry: judgement.passthrough ? DEFAULT_RETRY : (forward?.retry ?? null),
     dressing: { edits: parts.responseEdits, setCookie: cookie?.setCookie ?? null, corsFields },
-    factsFor: factsOf(exchange, judged),
+    factsFor: facts,
     // A copy of a handshake would open a connection that nobody uses.
     mirrors:
       forward === null || forward.mirrors.length === 0 || judged.upgrade
@@ -66,7 +67,12 @@ export function dispatch(exchange: Carried, judged: Judged, corsFields: HeaderLi
 
 const NO_ROUTE = { action: null }
 
-function partsFor(exchange: Carried, judged: Judged, { model }: UpstreamCluster): OutgoingParts | null {
+function partsFor(
+  exchange: Carried,
+  judged: Judged,
+  { model }: UpstreamCluster,
+  facts: FactsFor,
+): OutgoingParts | null {
   const { downstream, environment, record } = exchange
   const { judgement, attributes, nominated, snapshot } = judged
   return outgoingParts(
@@ -81,7 +87,7 @@ function partsFor(exchange: Carried, judged: Judged, { model }: UpstreamCluster)
       xForwardedFor: record.xForwardedFor as string,
       via: snapshot.inside.has(model.name) ? environment.instance : null,
     },
-    factsOf(exchange, judged),
+    facts,
   )
 }
 
@@ -109,7 +115,7 @@ function sendMirror(
 ): Mirror | null {
   // As Envoy: a mirror that does not exist is not missed.
   const cluster = judged.snapshot.clusters.get(model.cluster)
-  const parts = cluster === null ? null : partsFor(exchange, judged, cluster)
+  const parts = cluster === null ? null : partsFor(exchange, judged, cluster, factsOf(exchange, judged))
   if (cluster === null || parts === null) return null
   const hash = hashOf(cluster.model.loadBalancer, request.caller.sourceIp, judged.attributes.http)
   const copy: OutgoingRequest = { ...request, headers: withShadowHost(parts.headers), hash }

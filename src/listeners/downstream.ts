@@ -47,7 +47,7 @@ export type Downstream = {
 /** What a carrier tells the exchange about its end. */
 export type DownstreamEvents = {
   /** Exactly once: `complete` when the last byte of the answer went out. */
-  onClose: (complete: boolean) => void
+  onClose(complete: boolean): void
   /** The parser gave up in the middle of the request's body: what was read of it must not count as whole anywhere. */
-  onBodyMalformed: (code: string) => void
+  onBodyMalformed(code: string): void
 }

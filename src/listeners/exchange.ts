@@ -3,13 +3,14 @@
  * registered → route → fault → CORS → the route's own answer, or carry → record. Pins one snapshot at the start.
  * Whatever happens, `#finish` hands over exactly one record.
  */
+import type { Readable } from 'node:stream'
 import type { HeaderList } from '../core/attributes.ts'
 import type { Flag } from '../core/flags.ts'
 import type { Refusal } from '../core/refusal.ts'
 import { targetText } from '../core/request-target.ts'
 import { type ExchangeRecord, newRecord } from '../observe/record.ts'
-import { abortStatus, type ChosenFault, corsOf, faultOf } from '../runtime/interposed.ts'
-import { type Judgement, judgeHttp } from '../runtime/judge.ts'
+import { abortRefusal, corsOf, faultOf } from '../runtime/interposed.ts'
+import { type HttpRequestAttributes, type Judgement, judgeHttp } from '../runtime/judge.ts'
 import { type RouteAnswer, replaceFields, routeAnswer } from '../runtime/outgoing.ts'
 import type { Carriage, Carried } from './carriage.ts'
 import { countDecision } from './count-decision.ts'
@@ -17,11 +18,11 @@ import { describeCut, describeRequest } from './describe.ts'
 import { dispatch } from './dispatch.ts'
 import type { Downstream, DownstreamEvents } from './downstream.ts'
 import type { Environment, HttpConnection } from './environment.ts'
+import { Gatekeeper } from './gatekeeper.ts'
 import { factsOf } from './header-facts.ts'
 import type { Judged } from './judged.ts'
-import { normaliseRequest } from './normalise.ts'
 import { grpcFields, grpcStatusOf, refusalRow, renderRefusal, SERVER, withoutContent } from './reply.ts'
-import { attributesOf, serverOf } from './server-of.ts'
+import { type Asked, askedOf, attributesOf } from './server-of.ts'
 import { MAX_TIMER_MS } from './timer.ts'
 
 const NO_FIELDS: HeaderList = []
@@ -37,8 +38,8 @@ export class Exchange implements DownstreamEvents, Carried {
   /** A fault's delay, under way. */
   #delay: NodeJS.Timeout | null = null
   #delayed = false
-  /** What CORS adds to whatever is answered from here on. */
   #corsFields = NO_FIELDS
+  readonly #gates = new Gatekeeper(this, (error) => this.#crash(error))
   #started = false
 
   constructor(environment: Environment, http: HttpConnection, downstream: Downstream) {
@@ -79,22 +80,39 @@ export class Exchange implements DownstreamEvents, Carried {
   /** By what holds now: a pipelined request when its turn comes, a delayed one when its delay is over. */
   #judge(): void {
     const snapshot = this.environment.active()
-    const server = serverOf(this.http, snapshot)
-    if (server === 'misdirected') return this.refuse({ kind: 'misdirected' })
-    if (server === 'untrusted') return this.#distrust()
-    const { tls } = server.model
-    const compared = tls?.mode === 'SIMPLE' ? (this.http.tls?.sni ?? null) : null
-    const scheme = tls === null ? 'http' : 'https'
-    const normal = normaliseRequest(this.downstream, scheme, snapshot.settings, compared, this.environment.instance)
-    if ('kind' in normal) return this.refuse(normal)
+    const asked = askedOf(this.http, this.downstream, snapshot, this.environment.instance)
+    if (asked === 'untrusted') return this.#distrust()
+    if ('kind' in asked) return this.refuse(asked)
+    const { normal, server } = asked
     const attributes = attributesOf(this.http, normal.http)
     this.record.path = targetText(normal.http)
     this.record.authority = normal.http.authority.text
+    const { before } = snapshot.gates
+    if (before.length === 0) return this.#decide(asked, attributes)
+    this.#gates.before(before, attributes, (refusal, admitted) => {
+      // What a gate had to wait for may have outlived the configuration that asked it.
+      if (refusal === null && this.environment.active() !== snapshot) return this.#judge()
+      if (refusal === null) return this.#decide(asked, admitted)
+      // For the record only, as with what policies refuse.
+      const { routeName, clusterName } = judgeHttp(snapshot.judge, server.table, attributes, Math.random())
+      this.record.routeName = routeName
+      this.record.upstreamCluster = clusterName
+      this.refuse(refusal)
+    })
+  }
+
+  #decide({ normal, server, snapshot }: Asked, attributes: HttpRequestAttributes): void {
     const judgement = judgeHttp(snapshot.judge, server.table, attributes, Math.random())
     this.#note(judgement)
     if (judgement.refusal !== null) return this.refuse(judgement.refusal)
     const judged: Judged = { judgement, attributes, nominated: normal.nominated, upgrade: normal.upgrade, snapshot }
-    this.#inject(judged)
+    const { after } = snapshot.gates
+    if (after.length === 0 || this.#gates.limited) return this.#inject(judged)
+    this.#gates.after(after, attributes, judgement, (refusal) => {
+      if (refusal !== null) this.refuse(refusal)
+      else if (this.environment.active() === snapshot) this.#inject(judged)
+      else this.#judge()
+    })
   }
 
   /** The trust this caller was accepted under has changed: it goes, without an answer that it could not trust either. */
@@ -123,7 +141,7 @@ export class Exchange implements DownstreamEvents, Carried {
     if (chosen === null) return this.#act(judged)
     const { abort } = chosen
     const delayMs = this.#delayed ? null : chosen.delayMs
-    if (delayMs === null) return abort === null ? this.#act(judged) : this.#abort(abort)
+    if (delayMs === null) return abort === null ? this.#act(judged) : this.refuse(abortRefusal(abort))
     this.#delayed = true
     this.record.flags.push('DI')
     const after = (): void => {
@@ -131,18 +149,9 @@ export class Exchange implements DownstreamEvents, Carried {
       // What was let through then may be forbidden by now, and its upstreams gone.
       if (this.environment.active() !== judged.snapshot) this.#judge()
       else if (abort === null) this.#act(judged)
-      else this.#abort(abort)
+      else this.refuse(abortRefusal(abort))
     }
     this.#delay = setTimeout(after, Math.min(delayMs, MAX_TIMER_MS))
-  }
-
-  #abort(abort: NonNullable<ChosenFault['abort']>): void {
-    const { grpcStatus } = abort
-    this.refuse({
-      kind: 'fault_abort',
-      status: abortStatus(abort),
-      ...(grpcStatus === null ? {} : { grpcStatus }),
-    })
   }
 
   #act(judged: Judged): void {
@@ -157,10 +166,20 @@ export class Exchange implements DownstreamEvents, Carried {
     if (cors !== null) this.#corsFields = cors.fields
     const answer = routeAnswer(judgement, http, attributes.gatewayPort, factsOf(this, judged))
     if (answer !== null) return this.#answerForRoute(answer)
-    const carriage = dispatch(this, judged, this.#corsFields)
+    const carriage = dispatch(this, judged, this.#fields)
     if ('kind' in carriage) return this.refuse(carriage)
     this.#carriage = carriage
     carriage.start()
+  }
+
+  /** What CORS and gates add to whatever is answered from here on. */
+  get #fields(): HeaderList {
+    const { fields } = this.#gates
+    return fields.length === 0 ? this.#corsFields : replaceFields(this.#corsFields, fields)
+  }
+
+  get body(): Readable | null {
+    return this.#gates.body
   }
 
   #answerForRoute({ status, headers, body }: RouteAnswer): void {
@@ -168,7 +187,7 @@ export class Exchange implements DownstreamEvents, Carried {
     http.stats.rq_direct_response += 1
     record.responseCodeDetails = 'direct_response'
     record.upstreamCluster = null
-    const fields = [...replaceFields(headers, this.#corsFields), 'server', SERVER]
+    const fields = [...replaceFields(headers, this.#fields), 'server', SERVER]
     if (!record.isGrpc) return this.#answer(status, fields, body, false)
     record.grpcStatus = grpcStatusOf(status)
     this.#answer(200, [...grpcFields(record.grpcStatus, body.toString()), ...withoutContent(fields)], '', false)
@@ -189,7 +208,7 @@ export class Exchange implements DownstreamEvents, Carried {
     if (refusal.kind === 'no_cluster') http.stats.no_cluster += 1
     if (refusal.kind === 'headers_too_large') http.stats.downstream_rq_too_large += 1
     if (reply.close && downstream.protocol !== 'HTTP/2') this.#endConnection()
-    this.#answer(reply.status, replaceFields(reply.headers, this.#corsFields), reply.body, reply.close)
+    this.#answer(reply.status, replaceFields(reply.headers, this.#fields), reply.body, reply.close)
   }
 
   #answer(status: number, headers: HeaderList, body: string | Buffer, close: boolean): void {
@@ -210,7 +229,7 @@ export class Exchange implements DownstreamEvents, Carried {
     this.#delay = null
   }
 
-  onClose = (complete: boolean): void => {
+  onClose(complete: boolean): void {
     const upgraded = this.#carriage?.upgraded ?? null
     if (upgraded === null) this.#finish(complete)
     else if (!complete) upgraded.cut()
@@ -221,7 +240,7 @@ export class Exchange implements DownstreamEvents, Carried {
   }
 
   /** What came of the body must not count as whole anywhere: the upstream is cut, the caller told (or cut). */
-  onBodyMalformed = (code: string): void => {
+  onBodyMalformed(code: string): void {
     if (this.finished) return
     this.#started = true
     this.#carriage?.abort()
@@ -246,9 +265,8 @@ export class Exchange implements DownstreamEvents, Carried {
     this.#stopDelay()
     const { downstream, environment, http, record } = this
     http.exchanges.delete(this)
-    const [next] = http.exchanges
-    if (next === undefined) http.whenIdle?.()
-    else if (complete && !downstream.closes) next.run()
+    if (http.exchanges.size === 0) http.whenIdle?.()
+    else if (complete && !downstream.closes) http.exchanges.values().next().value?.run()
     const { stats } = http
     stats.downstream_rq_active -= 1
     if (!this.#started) stats.downstream_rq_total += 1
@@ -260,6 +278,7 @@ export class Exchange implements DownstreamEvents, Carried {
     const klass = Math.floor(record.responseCode / 100)
     if (klass >= 1 && klass <= 5) stats.downstream_rq_xx[klass] = (stats.downstream_rq_xx[klass] ?? 0) + 1
     record.durationMs = Math.round(performance.now() - this.startedAt)
+    this.#gates.end()
     environment.finish(record)
   }
 

@@ -9,13 +9,13 @@ import type { ExchangeRecord } from '../observe/record.ts'
 export class Pour implements BodySink {
   readonly #record: ExchangeRecord
   readonly #sink: BodySink
-  readonly #broke: (error: Error) => void
+  readonly #owner: { broke(error: Error): void }
 
-  /** `broke`: called before the caller is told. */
-  constructor(record: ExchangeRecord, sink: BodySink, broke: (error: Error) => void) {
+  /** `broke` is called before the caller is told. */
+  constructor(record: ExchangeRecord, sink: BodySink, owner: { broke(error: Error): void }) {
     this.#record = record
     this.#sink = sink
-    this.#broke = broke
+    this.#owner = owner
   }
 
   write(chunk: Buffer): boolean {
@@ -28,7 +28,7 @@ export class Pour implements BodySink {
   }
 
   fail(error: Error): void {
-    this.#broke(error)
+    this.#owner.broke(error)
     this.#sink.fail(error)
   }
 }

@@ -1,12 +1,14 @@
 /** A refusal becomes an answer: status, fields and body of contract §5; gRPC callers get a gRPC status (behaviour §10.2). */
 import type { HeaderList } from '../core/attributes.ts'
 import { REFUSALS, type Refusal, type RefusalRow } from '../core/refusal.ts'
+import { replaceFields } from '../runtime/outgoing.ts'
 
 export const SERVER = 'sallyport'
+const NO_FIELDS: HeaderList = []
 
 export type LocalReply = {
   readonly status: number
-  readonly headers: string[]
+  readonly headers: HeaderList
   readonly body: string
   readonly close: boolean
   /** gRPC status given to a gRPC caller; null for everybody else. */
@@ -52,11 +54,12 @@ export function renderRefusal(refusal: Refusal, isGrpc: boolean): LocalReply {
   const close = row.close === true
   const own = row.reason === null ? [] : ['x-sallyport-reason', row.reason]
   if (row.flag === 'UO') own.push('x-envoy-overloaded', 'true')
+  const more = refusal.headers ?? NO_FIELDS
   if (isGrpc) {
     const grpcStatus = refusal.grpcStatus ?? grpcStatusOf(refusal.status ?? row.status)
     return {
       status: 200,
-      headers: [...grpcFields(grpcStatus, body), ...own, 'server', SERVER],
+      headers: [...replaceFields([...grpcFields(grpcStatus, body), ...own], withoutContent(more)), 'server', SERVER],
       body: '',
       close,
       grpcStatus,
@@ -65,7 +68,11 @@ export function renderRefusal(refusal: Refusal, isGrpc: boolean): LocalReply {
   const type = body === '' ? [] : ['content-type', 'text/plain']
   return {
     status: refusal.status ?? row.status,
-    headers: ['content-length', String(Buffer.byteLength(body)), ...type, ...own, 'server', SERVER],
+    headers: [
+      ...replaceFields(['content-length', String(Buffer.byteLength(body)), ...type, ...own], more),
+      'server',
+      SERVER,
+    ],
     body,
     close,
     grpcStatus: null,

@@ -1,8 +1,11 @@
 /** Who speaks for an open connection by a configuration that may be newer than it, and what is judged of a request on it. */
 import type { HttpAttributes } from '../core/attributes.ts'
+import type { Refusal } from '../core/refusal.ts'
 import type { HttpRequestAttributes } from '../runtime/judge.ts'
 import { currentServer, type ServerPlan, type Snapshot } from '../runtime/snapshot.ts'
+import type { Downstream } from './downstream.ts'
 import type { HttpConnection } from './environment.ts'
+import { type Normalised, normaliseRequest } from './normalise.ts'
 
 /**
  * `misdirected`: nobody speaks that way on this port any more. `untrusted`: the trust this caller was accepted under has
@@ -18,6 +21,25 @@ export function serverOf(http: HttpConnection, snapshot: Snapshot): ServerPlan |
   http.trustKey = server.trustKey
   http.peerRules = server.peerRules
   return server
+}
+
+/** A normalised request, who speaks for it, and under which snapshot. */
+export type Asked = { readonly normal: Normalised; readonly server: ServerPlan; readonly snapshot: Snapshot }
+
+/** @param instance see `normaliseRequest` */
+export function askedOf(
+  http: HttpConnection,
+  downstream: Downstream,
+  snapshot: Snapshot,
+  instance: string,
+): Asked | Refusal | 'untrusted' {
+  const server = serverOf(http, snapshot)
+  if (server === 'misdirected') return { kind: 'misdirected' }
+  if (server === 'untrusted') return server
+  const { tls } = server.model
+  const compared = tls?.mode === 'SIMPLE' ? (http.tls?.sni ?? null) : null
+  const normal = normaliseRequest(downstream, tls === null ? 'http' : 'https', snapshot.settings, compared, instance)
+  return 'kind' in normal ? normal : { normal, server, snapshot }
 }
 
 export function attributesOf({ connection, gatewayPort }: HttpConnection, http: HttpAttributes): HttpRequestAttributes {

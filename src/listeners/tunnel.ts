@@ -7,6 +7,7 @@ import type { Attributes, Connection } from '../core/attributes.ts'
 import type { Reason } from '../core/reasons.ts'
 import { REFUSALS } from '../core/refusal.ts'
 import type { ListenerStats } from '../core/stats.ts'
+import type { UpstreamCluster } from '../forward/cluster.ts'
 import { connectUpstream } from '../forward/connect.ts'
 import type { ConnectTarget, UpstreamFailure } from '../forward/forwarder.ts'
 import type { PooledConnection } from '../forward/pooled-connection.ts'
@@ -14,13 +15,15 @@ import { Splice, type SpliceEnd, type SpliceLimits } from '../forward/splice.ts'
 import type { ConnectionPoolModel } from '../model/cluster.ts'
 import type { Settings } from '../model/settings.ts'
 import { type ExchangeRecord, newRecord } from '../observe/record.ts'
+import { type Gate, Passage, passThrough } from '../runtime/gate.ts'
 import { hashOf } from '../runtime/hash-key.ts'
 import { judgeTunnel, type TunnelJudgement } from '../runtime/judge-tunnel.ts'
 import type { ServerPlan, Snapshot } from '../runtime/snapshot.ts'
-import type { OpenTunnel } from '../runtime/tunnels.ts'
+import type { OpenTunnel, TunnelClosing } from '../runtime/tunnels.ts'
 import { countDecision } from './count-decision.ts'
 import { callerOf } from './describe-socket.ts'
 import type { Environment } from './environment.ts'
+import { refusalRow } from './reply.ts'
 
 export type TunnelStart = {
   readonly connection: Connection
@@ -49,6 +52,7 @@ class Tunnel implements OpenTunnel {
   readonly #environment: Environment
   readonly #start: TunnelStart
   readonly #record: ExchangeRecord
+  #passage: Passage | null = null
   #splice: Splice | null = null
   #connecting: { cancel(): void } | null = null
   #finished = false
@@ -62,12 +66,42 @@ class Tunnel implements OpenTunnel {
 
   begin(): void {
     const snapshot = this.#environment.active()
-    const { socket, stats } = this.#start
+    const { socket } = this.#start
     // Registered before it is judged: a reload in between judges it again.
     this.#environment.tunnels.add(this)
     // The server was chosen when the ClientHello came: seconds ago, perhaps, and under another configuration.
     const server = this.#start.serverUnder(snapshot)
     if (server === null) return this.#refuse('policy_changed', null, 'policy_changed')
+    if (server.tunnels === null) return this.#refuse('protocol_mismatch', 'NR', 'no_tunnel_server')
+    socket.once('close', () => this.#gone())
+    const passage = new Passage(this.#start.connection, this.#record, this.#attributes(), null, this.close)
+    this.#passage = passage
+    this.#ask(snapshot.gates.before, snapshot, () => this.#decide(snapshot, server, passage))
+  }
+
+  /** What a gate had to wait for may have outlived the configuration that asked it. */
+  #ask(gates: readonly Gate[], snapshot: Snapshot, then: () => void): void {
+    const passage = this.#passage as Passage
+    passThrough(
+      gates,
+      passage,
+      (refusal) => {
+        if (this.#finished) return
+        if (refusal === null && this.#environment.active() !== snapshot && this.forbiddenBy(this.#environment.active()))
+          return this.#refuse('policy_changed', null, 'policy_changed')
+        if (refusal === null) return then()
+        const row = refusalRow(refusal)
+        this.#refuse(row.reason, row.flag, refusal.details ?? row.details)
+      },
+      (error) => {
+        this.#environment.warn(`a tunnel was closed: ${String(error)}`, {})
+        this.#refuse(null, 'LR', 'internal_error')
+      },
+    )
+  }
+
+  #decide(snapshot: Snapshot, server: ServerPlan, passage: Passage): void {
+    const { stats } = this.#start
     const judgement = this.#judge(snapshot, server)
     if (judgement === null) return this.#refuse('protocol_mismatch', 'NR', 'no_tunnel_server')
     this.#record.decision = judgement.decision
@@ -84,13 +118,17 @@ class Tunnel implements OpenTunnel {
       stats.no_cluster += 1
       return this.#refuse(null, 'NC', 'cluster_not_found')
     }
+    passage.judgement = judgement
+    this.#ask(snapshot.gates.after, snapshot, () => this.#dial(cluster, judgement, settings))
+  }
+
+  #dial(cluster: UpstreamCluster, judgement: TunnelJudgement, settings: Settings): void {
     const target: ConnectTarget = {
       requestedHost: this.#start.sni ?? cluster.model.host,
       portOverride: judgement.passthrough ? 443 : null,
       hash: hashOf(cluster.model.loadBalancer, this.#start.connection.remoteAddress, null),
       caller: callerOf(this.#start.connection),
     }
-    socket.once('close', () => this.#gone())
     this.#connecting = connectUpstream(cluster, target, {
       onConnected: (connection, endpoint, released) => {
         this.#connecting = null
@@ -107,27 +145,25 @@ class Tunnel implements OpenTunnel {
 
   /** null: the server carries no tunnels. */
   #judge(snapshot: Snapshot, server: ServerPlan): TunnelJudgement | null {
-    const { connection, gatewayPort, sni, outer } = this.#start
     if (server.tunnels === null) return null
-    const outerSni = outer?.sni ?? null
-    const attributes: Attributes = {
+    const { sni, outer } = this.#start
+    const own = snapshot.ownNames
+    const names = { sni, outerSni: outer?.sni ?? null, isOwnName: (name: string) => own.has(name) }
+    return judgeTunnel(snapshot.judge, server.tunnels, this.#attributes(), names, Math.random())
+  }
+
+  #attributes(): Attributes {
+    const { connection, gatewayPort, sni, outer } = this.#start
+    return {
       peer: connection.peer,
       sourceIp: connection.remoteAddress,
       remoteIp: connection.remoteAddress,
       destinationIp: connection.localAddress,
       destinationPort: connection.localPort,
       gatewayPort,
-      sni: sni ?? outerSni,
+      sni: sni ?? outer?.sni ?? null,
       http: null,
     }
-    const own = snapshot.ownNames
-    return judgeTunnel(
-      snapshot.judge,
-      server.tunnels,
-      attributes,
-      { sni, outerSni, isOwnName: (name) => own.has(name) },
-      Math.random(),
-    )
   }
 
   forbiddenBy = (snapshot: Snapshot): boolean => {
@@ -136,7 +172,7 @@ class Tunnel implements OpenTunnel {
     return server === null || this.#judge(snapshot, server)?.refusal !== null
   }
 
-  close = (reason: 'policy_changed' | 'draining'): void => {
+  close = (reason: TunnelClosing): void => {
     if (this.#finished) return
     this.#record.reason = reason
     if (this.#splice !== null) return this.#splice.end('closed')
@@ -212,6 +248,7 @@ class Tunnel implements OpenTunnel {
     this.#finished = true
     this.#environment.tunnels.delete(this)
     this.#record.durationMs = Date.now() - this.#start.connection.openedAt
+    this.#passage?.end()
     this.#environment.finish(this.#record)
     this.#start.onEnd()
   }

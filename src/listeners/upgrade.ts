@@ -7,7 +7,7 @@ import type { Duplex } from 'node:stream'
 import { Splice, type SpliceEnd } from '../forward/splice.ts'
 import { judgeHttp } from '../runtime/judge.ts'
 import type { Snapshot } from '../runtime/snapshot.ts'
-import type { OpenTunnel } from '../runtime/tunnels.ts'
+import type { OpenTunnel, TunnelClosing } from '../runtime/tunnels.ts'
 import type { Carried } from './carriage.ts'
 import type { Judged } from './judged.ts'
 import { attributesOf, serverOf } from './server-of.ts'
@@ -35,7 +35,7 @@ export class Upgrade implements OpenTunnel {
   forbiddenBy = (snapshot: Snapshot): boolean =>
     !this.#exchange.finished && isForbidden(this.#exchange, this.#judged, snapshot)
 
-  close = (reason: 'policy_changed' | 'draining'): void => {
+  close = (reason: TunnelClosing): void => {
     const { finished, record } = this.#exchange
     if (finished) return
     record.reason = reason

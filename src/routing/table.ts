@@ -146,8 +146,10 @@ function cumulate(destinations: ForwardAction['destinations']): Route['destinati
  * forward: the caller must have looked at `route.model.action.kind`.
  */
 export function pickDestination(route: Route, random: number): Destination {
-  const last = route.destinations.at(-1)
+  const { length } = route.destinations
+  const last = route.destinations[length - 1]
   if (last === undefined) throw new RangeError(`the route at ${route.model.source.file} forwards nowhere`)
+  if (length === 1) return last
   const point = random * last.upTo
   return route.destinations.find((destination) => point < destination.upTo) ?? last
 }

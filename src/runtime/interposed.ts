@@ -1,11 +1,10 @@
 /** What a route does to a request before it forwards or answers it: faults, then CORS (Envoy's filters, in Istio's order). */
 import type { HeaderList, HttpAttributes } from '../core/attributes.ts'
 import { grpcToHttpStatus } from '../core/grpc-status.ts'
+import type { Refusal } from '../core/refusal.ts'
 import { corsAnswer, corsResponseHeaders } from '../routing/cors.ts'
 import { type ChosenFault, chooseFault } from '../routing/fault.ts'
 import type { Judgement } from './judge.ts'
-
-export type { ChosenFault } from '../routing/fault.ts'
 
 /** null: none. @param random a fresh number in [0, 1) on each call */
 export function faultOf({ match }: Judgement, random: () => number): ChosenFault | null {
@@ -13,9 +12,15 @@ export function faultOf({ match }: Judgement, random: () => number): ChosenFault
   return fault === null ? null : chooseFault(fault, random)
 }
 
+/** What an aborted caller is answered. */
+export function abortRefusal(abort: NonNullable<ChosenFault['abort']>): Refusal {
+  const { grpcStatus } = abort
+  return { kind: 'fault_abort', status: abortStatus(abort), ...(grpcStatus === null ? {} : { grpcStatus }) }
+}
+
 /**
- * What an aborted caller who does not speak gRPC is answered. Envoy answers 200 where the fault names a gRPC status; that
- * would look like success, so it is the HTTP status that the gRPC one stands for (503 for OK).
+ * For one who does not speak gRPC. Envoy answers 200 where the fault names a gRPC status; that would look like success, so it
+ * is the HTTP status that the gRPC one stands for (503 for OK).
  */
 export function abortStatus({ httpStatus, grpcStatus }: NonNullable<ChosenFault['abort']>): number {
   if (httpStatus !== null) return httpStatus

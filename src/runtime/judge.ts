@@ -48,7 +48,18 @@ export function judgeHttp(
 ): Judgement {
   const decision = judge.authorizer.decide(attributes)
   const found = lookUp(judge, table, attributes, random)
-  if (decision.allow) return { decision, ...found }
+  if (decision.allow)
+    return {
+      decision,
+      refusal: found.refusal,
+      virtualHost: found.virtualHost,
+      grant: found.grant,
+      match: found.match,
+      destination: found.destination,
+      passthrough: found.passthrough,
+      routeName: found.routeName,
+      clusterName: found.clusterName,
+    }
   const details = `rbac_access_denied_matched_policy[${decision.policy ?? 'none'}]`.replaceAll(/\s/g, '_')
   return { decision, ...found, refusal: { kind: 'rbac_denied', details } }
 }

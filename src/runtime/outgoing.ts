@@ -89,7 +89,17 @@ export function outgoingParts(
   const routeEdits = route?.headers ?? null
   const destinationEdits = destination?.headers ?? null
   const authority = rewriteAuthority(http.authority.text, forward?.rewrite ?? null, routeEdits, destinationEdits)
-  const headers = outgoingHeaders(http.headers, { ...facts, authority, scheme: http.scheme })
+  const headers = outgoingHeaders(http.headers, {
+    authority,
+    scheme: http.scheme,
+    nominated: facts.nominated,
+    external: facts.external,
+    propagateTrace: facts.propagateTrace,
+    requestId: facts.requestId,
+    xForwardedFor: facts.xForwardedFor,
+    te: facts.te,
+    via: facts.via,
+  })
   const requestEdits = [destinationEdits?.request ?? null, routeEdits?.request ?? null]
   return {
     target,

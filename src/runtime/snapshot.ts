@@ -15,6 +15,7 @@ import { compileAuthorizer } from '../policy/authorizer.ts'
 import { type HostIndex, indexHosts } from '../routing/host-index.ts'
 import { compileRouteTable, type RouteTable } from '../routing/table.ts'
 import { compileTunnelTable, type TunnelTable } from '../routing/tunnel-table.ts'
+import type { Gates } from './gate.ts'
 import { type Judge, PASSTHROUGH } from './judge.ts'
 
 export type ServerPlan = {
@@ -47,6 +48,8 @@ export type Snapshot = {
   readonly generation: number
   readonly listeners: ReadonlyMap<number, ListenerPlan>
   readonly judge: Judge
+  /** What else a request has to pass: blocks, authorizers, tokens, limits. */
+  readonly gates: Gates
   /** Names of the gateway itself, which an outer SNI may be (contract §4, Names). */
   readonly ownNames: ReadonlySet<string>
   readonly clusters: ClusterSet
@@ -58,7 +61,7 @@ export type Snapshot = {
 }
 
 /** What a snapshot is made of besides the model. */
-export type SnapshotParts = Pick<Snapshot, 'generation' | 'clusters' | 'credentials' | 'accessLog'> & {
+export type SnapshotParts = Pick<Snapshot, 'generation' | 'clusters' | 'credentials' | 'accessLog' | 'gates'> & {
   /** Peer rules of unchanged TLS configurations are kept: they remember vouched chains for resumed sessions. */
   readonly previous: Snapshot | null
 }

@@ -1,10 +1,13 @@
 /** Every open tunnel: counted, and judged again when the configuration changes (contract §9). */
 import type { Snapshot } from './snapshot.ts'
 
+/** Why a tunnel is closed before its own end. */
+export type TunnelClosing = 'policy_changed' | 'draining' | 'blocked' | 'rate_limited'
+
 export type OpenTunnel = {
   /** True when the snapshot forbids it. */
   readonly forbiddenBy: (snapshot: Snapshot) => boolean
-  readonly close: (reason: 'policy_changed' | 'draining') => void
+  readonly close: (reason: TunnelClosing) => void
 }
 
 /** Forbidden tunnels are closed within this time, spread out so that their callers do not all come back at once. */

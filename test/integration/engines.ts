@@ -41,5 +41,5 @@ export const DIFFERENCES = {
 
 /** Of the engine that the running test is for. */
 export function differences(): Differences {
-  return DIFFERENCES[engineUnderTest() ?? 'http-proxy']
+  return DIFFERENCES[engineUnderTest() ?? 'wire']
 }

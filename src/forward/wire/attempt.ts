@@ -7,7 +7,7 @@ import type { CarryEvents } from '../carrier.ts'
 import type { ResponseLimits } from '../cluster.ts'
 import type { BodyFlow, BodySink, OutgoingRequest, UpstreamFailure } from '../forwarder.ts'
 import type { PooledConnection } from '../pooled-connection.ts'
-import { cleanResponseHeaders } from '../response-headers.ts'
+import { cleanFields } from '../response-headers.ts'
 import {
   errorCode,
   isTlsError,
@@ -138,7 +138,7 @@ export class WireAttempt implements Taker, UploadOwner, BodyFlow, PieceTaker {
     const read = heads.read(bytes, length)
     if (read === null) return
     if (typeof read === 'string') return this.#fail(protocolFailure(read))
-    const cleaned = cleanResponseHeaders(read.fields, read.minorVersion === 0, this.#limits.maxHeaders)
+    const cleaned = cleanFields(read.fields, read.minorVersion === 0, this.#limits.maxHeaders)
     if (cleaned.headers === null) return this.#fail(protocolFailure(cleaned.why))
     if (read.framing === 'invalid') return this.#fail(protocolFailure('content_length'))
     const { status } = read
@@ -209,6 +209,8 @@ export class WireAttempt implements Taker, UploadOwner, BodyFlow, PieceTaker {
   }
 
   destroy(): void {
+    // It has all of it; what is still being sent is not its business.
+    if (this.#complete && this.#sink !== null) return
     this.#waiting = null
     this.abort()
   }

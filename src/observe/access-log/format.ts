@@ -63,11 +63,11 @@ class LineBuilder {
   }
   build(): AccessLogWriter {
     const { literals, fragments } = this
-    const end = literals[fragments.length] ?? ''
+    const parts = literals.flatMap((literal) => [literal, ''])
+    // Joined once: a string grown part by part leaves as many others behind.
     return (record) => {
-      let line = ''
-      for (let i = 0; i < fragments.length; i += 1) line += (literals[i] as string) + (fragments[i] as Fragment)(record)
-      return line + end
+      for (let i = 0; i < fragments.length; i += 1) parts[2 * i + 1] = (fragments[i] as Fragment)(record)
+      return parts.join('')
     }
   }
 }

@@ -1,0 +1,84 @@
+/** One request's way through the gates (runtime/gate.ts): what they wait for, what they add, what they hear at its end. */
+import type { Readable } from 'node:stream'
+import type { HeaderList } from '../core/attributes.ts'
+import type { Refusal } from '../core/refusal.ts'
+import type { ExchangeRecord } from '../observe/record.ts'
+import { type Gate, Passage, passThrough } from '../runtime/gate.ts'
+import type { HttpRequestAttributes, Judgement } from '../runtime/judge.ts'
+import type { HttpConnection } from './environment.ts'
+
+const NO_FIELDS: HeaderList = []
+
+/** What the exchange lends. */
+export type Gated = {
+  readonly http: HttpConnection
+  readonly record: ExchangeRecord
+  readonly downstream: { readonly body: Readable | null }
+  readonly finished: boolean
+}
+
+export class Gatekeeper {
+  readonly #exchange: Gated
+  readonly #onCrash: (error: unknown) => void
+  #passage: Passage | null = null
+  /** Limits have counted it: they do so once, however often it is judged. */
+  limited = false
+
+  constructor(exchange: Gated, onCrash: (error: unknown) => void) {
+    this.#exchange = exchange
+    this.#onCrash = onCrash
+  }
+
+  /** Of the request, as the gates have left it. */
+  get body(): Readable | null {
+    return this.#passage === null ? this.#exchange.downstream.body : this.#passage.body
+  }
+
+  /** In every answer. */
+  get fields(): HeaderList {
+    return this.#passage?.responseFields ?? NO_FIELDS
+  }
+
+  /** `then` hears what became of it unless the request has ended meanwhile; `attributes` may be others than before. */
+  before(
+    gates: readonly Gate[],
+    attributes: HttpRequestAttributes,
+    then: (refusal: Refusal | null, attributes: HttpRequestAttributes) => void,
+  ): void {
+    const passage = this.#renew(attributes)
+    this.#ask(gates, passage, (refusal) => then(refusal, passage.attributes as HttpRequestAttributes))
+  }
+
+  after(
+    gates: readonly Gate[],
+    attributes: HttpRequestAttributes,
+    judgement: Judgement,
+    then: (refusal: Refusal | null) => void,
+  ): void {
+    const passage = this.#passage ?? this.#renew(attributes)
+    passage.judgement = judgement
+    this.limited = true
+    this.#ask(gates, passage, then)
+  }
+
+  /** Once the record is finished. */
+  end(): void {
+    this.#passage?.end()
+  }
+
+  /** Asked again under another configuration, it owes the same endings, and its body has been read as far as it has. */
+  #renew(attributes: HttpRequestAttributes): Passage {
+    const { http, record } = this.#exchange
+    const passage = new Passage(http.connection, record, attributes, this.body, null)
+    if (this.#passage !== null) passage.endings.push(...this.#passage.endings)
+    this.#passage = passage
+    return passage
+  }
+
+  #ask(gates: readonly Gate[], passage: Passage, then: (refusal: Refusal | null) => void): void {
+    const unlessOver = (refusal: Refusal | null): void => {
+      if (!this.#exchange.finished) then(refusal)
+    }
+    passThrough(gates, passage, unlessOver, this.#onCrash)
+  }
+}
