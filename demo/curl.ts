@@ -24,7 +24,7 @@ export type CurlAnswer = {
   readonly stderr: string
 }
 
-const MAX_SECONDS = 20
+const MAX_SECONDS = 60
 
 /** @throws Error with the reason when there is no curl that runs */
 export async function requireCurl(): Promise<void> {

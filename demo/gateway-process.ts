@@ -8,8 +8,8 @@ import type { Readable } from 'node:stream'
 export const SALLYPORT = path.join(import.meta.dirname, '../bin/sallyport')
 
 /** How long to wait for something that takes a second at most, on a busy machine. */
-const PATIENCE_MS = 20_000
-const STOP_MS = 10_000
+const PATIENCE_MS = 60_000
+const STOP_MS = 30_000
 
 /** One line of the access log: as written, and parsed. */
 export type AccessLine = { readonly text: string; readonly fields: Readonly<Record<string, unknown>> }

@@ -1,6 +1,7 @@
 /** TABLE of the files in docs/ (and one in observability/) that are written from tables in the source. */
 import { bootstrapJsonSchema } from '../src/config/bootstrap-json-schema.ts'
 import { diagnosticsDocument } from '../src/config/diagnostics-document.ts'
+import { renderAccessLogDoc } from '../src/observe/access-log-doc.ts'
 import { renderAdminDoc } from '../src/observe/admin-doc.ts'
 import { renderMetricsDoc } from '../src/observe/metrics-doc.ts'
 import { renderReasonsDoc } from '../src/observe/reasons-doc.ts'
@@ -11,6 +12,7 @@ import { renderPrometheusRule } from './prometheus-rule.ts'
 
 export const DOCUMENTS = {
   '../config/egress-gateway.schema.json': bootstrapJsonSchema,
+  'access-log.md': renderAccessLogDoc,
   'admin.md': renderAdminDoc,
   'diagnostics.md': diagnosticsDocument,
   'metrics.md': renderMetricsDoc,

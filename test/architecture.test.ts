@@ -67,6 +67,8 @@ const OWNERS: Record<string, readonly string[]> = {
   'http-proxy': ['src/forward/http-proxy.ts'],
   pino: ['src/observe/'],
   'prom-client': ['src/observe/'],
+  jose: ['src/gates/jwt/'],
+  ioredis: ['src/gates/redis/client.ts'],
   // In core because configuration validates expressions with the very compiler that routing matches with.
   re2js: ['src/core/regex.ts'],
 }

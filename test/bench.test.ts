@@ -38,7 +38,17 @@ test('one workload, one short round, with the tools of this machine', { skip }, 
   const peers = (['haproxy', 'nginx'] as const).filter((each) => tools.has(each))
   for (const each of ['haproxy', 'nginx', 'wrk', 'cc'] as const)
     if (!tools.has(each)) t.diagnostic(`NOT TESTED: ${each} is not installed`)
-  const { status, stdout, stderr } = bench(['W1', '--engine', 'http-proxy', '--rounds', '1', '--seconds', '1'])
+  const { status, stdout, stderr } = bench([
+    'W1',
+    '--engine',
+    'http-proxy',
+    '--rounds',
+    '1',
+    '--seconds',
+    '1',
+    '--warm-up',
+    '1',
+  ])
   assert.equal(status, 0, stdout + stderr)
   const names = { haproxy: 'HAProxy', nginx: 'nginx' }
   assert.deepEqual(rows(stdout), ['Sallyport http-proxy', ...peers.map((each) => names[each])])
@@ -48,7 +58,10 @@ test('one workload, one short round, with the tools of this machine', { skip }, 
 
 test('without any tool: the peers are named as absent, the load is Node’s, and it says so', { skip }, (t) => {
   const env = { PATH: bareMachine(t) }
-  const { status, stdout, stderr } = bench(['W6', '--engine', 'http-proxy', '--rounds', '1', '--seconds', '1'], env)
+  const { status, stdout, stderr } = bench(
+    ['W6', '--engine', 'http-proxy', '--rounds', '1', '--seconds', '1', '--warm-up', '1'],
+    env,
+  )
   assert.equal(status, 0, stdout + stderr)
   assert.deepEqual(rows(stdout), ['Sallyport http-proxy', 'Sallyport http-proxy, allowed'])
   assert.match(stdout, /Absent: HAProxy, nginx\./)

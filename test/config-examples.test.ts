@@ -62,6 +62,8 @@ test('there are examples', () => {
     'minimal',
     'passthrough',
     'service-entry',
+    'shared-limits',
+    'shop',
   ])
 })
 

@@ -33,16 +33,18 @@ export type SallyportOptions = {
   readonly bulk?: Bulk
   /** Whose bin/sallyport; default: this one's. */
   readonly checkout?: string
+  /** More of `meshConfig`: another access log. */
+  readonly meshConfig?: Readonly<Record<string, string>>
 }
 
 export async function startSallyport(
   world: World,
   engine: Engine,
-  { name = NAMES[engine], bulk = NO_BULK, checkout = CHECKOUT }: SallyportOptions = {},
+  { name = NAMES[engine], bulk = NO_BULK, checkout = CHECKOUT, meshConfig = {} }: SallyportOptions = {},
 ): Promise<Contender> {
   const dir = world.directory(name.toLowerCase())
   const log = join(dir, 'access.log')
-  const config = writeConfiguration(world, dir, engine, log, bulk)
+  const config = writeConfiguration(world, dir, engine, { accessLogFile: log, ...meshConfig }, bulk)
   const running = start(join(checkout, 'bin/sallyport'), ['run', '-f', config], { measured: true })
   try {
     const ready = await eventually(
@@ -54,7 +56,7 @@ export async function startSallyport(
       READY_WITHIN_MS,
     )
     const ports = JSON.parse(ready[1] ?? '{}') as Readonly<Record<string, number>>
-    return { name, running, port: ports[MESH] ?? 0, log }
+    return { name, running, port: ports[MESH] ?? 0, log: meshConfig['accessLogFile'] === '' ? null : log }
   } catch (error) {
     await running.stop()
     throw error
@@ -64,14 +66,20 @@ export async function startSallyport(
 /** null: the checkout has the engine; else what it says. */
 export function engineProblem(world: World, engine: Engine, checkout = CHECKOUT): string | null {
   const dir = world.directory(`probe-${engine}`)
-  const config = writeConfiguration(world, dir, engine, join(dir, 'access.log'), NO_BULK)
+  const config = writeConfiguration(world, dir, engine, { accessLogFile: join(dir, 'access.log') }, NO_BULK)
   const { status, stdout, stderr } = spawnSync(join(checkout, 'bin/sallyport'), ['validate', '-f', config], {
     encoding: 'utf8',
   })
   return status === 0 ? null : `${stdout}${stderr}`.trim()
 }
 
-function writeConfiguration(world: World, dir: string, engine: Engine, log: string, bulk: Bulk): string {
+function writeConfiguration(
+  world: World,
+  dir: string,
+  engine: Engine,
+  meshConfig: Readonly<Record<string, string>>,
+  bulk: Bulk,
+): string {
   mkdirSync(join(dir, 'resources'))
   writeFileSync(join(dir, 'resources', 'bench.yaml'), documents(...ownResources(world)))
   if (bulk.hosts + bulk.policies > 0)
@@ -85,7 +93,7 @@ function writeConfiguration(world: World, dir: string, engine: Engine, log: stri
     metadata: { name: 'istio-egressgateway', namespace: 'istio-system', labels: { istio: 'egressgateway' } },
     spec: {
       resources: ['./resources'],
-      meshConfig: { accessLogFile: log },
+      meshConfig,
       identity: { certificateChain, privateKey, trustBundle },
       bindAddress: '127.0.0.1',
       ports: { [MESH]: 0 },

@@ -8,6 +8,8 @@ export type Options = {
   readonly workloads: readonly string[]
   readonly engines: readonly Engine[]
   readonly rounds: number
+  /** Slices of requests before the first round that are thrown away, of each contender. */
+  readonly warmUp: number
   /** Length of a slice. */
   readonly seconds: number
   /** Bytes that one slice of W3 moves, in millions. */
@@ -19,11 +21,12 @@ export type Options = {
 }
 
 export const USAGE = `usage: npm run bench -- [WORKLOAD…] [options]
-  WORKLOAD              W1 W1h2 W2 W3 W4 W5 W6 W7; default: all
+  WORKLOAD              W1 W1h2 W2 W3 W4 W5 W6 W7 W8; default: all
   --engine ENGINE       wire or http-proxy; may be repeated; default: all that this checkout has
-  --baseline DIR        another checkout of Sallyport to measure beside this one (not in W3 and W7)
+  --baseline DIR        another checkout of Sallyport to measure beside this one (not in W3, W7 and W8)
   --rounds N            default 5 (W5, whose processes start anew each round: at most 3)
-  --seconds N           length of a slice, default 5; the warm-up round is a slice too
+  --warm-up N           slices thrown away before the first round, default 3 (W1, W1h2, W2, W6, W7, W8; elsewhere one or none)
+  --seconds N           length of a slice, default 5; those of the warm-up too
   --megabytes N         W3: moved per slice, default 200
   --connections N       W5: idle connections, default 2000`
 
@@ -40,6 +43,7 @@ export function readOptions(argv: readonly string[]): Options | null {
         engine: { type: 'string', multiple: true },
         baseline: { type: 'string' },
         rounds: { type: 'string', default: '5' },
+        'warm-up': { type: 'string', default: '3' },
         seconds: { type: 'string', default: '5' },
         megabytes: { type: 'string', default: '200' },
         connections: { type: 'string', default: '2000' },
@@ -56,6 +60,7 @@ export function readOptions(argv: readonly string[]): Options | null {
     engines: values.engine === undefined ? ENGINES : values.engine.map(readEngine),
     baseline: values.baseline === undefined ? null : path.resolve(values.baseline),
     rounds: readCount('rounds', values.rounds),
+    warmUp: readCount('warm-up', values['warm-up']),
     seconds: readCount('seconds', values.seconds),
     megabytes: readCount('megabytes', values.megabytes),
     connections: readCount('connections', values.connections),

@@ -1,5 +1,6 @@
-/** Workloads that are many requests over few connections: W1, W1h2, W2, W6, W7. */
+/** Workloads that are many requests over few connections: W1, W1h2, W2, W6, W7, W8. */
 import { type Contender, NAMES } from '../contenders/contender.ts'
+import { LOG_FORMATS } from '../contenders/log-formats.ts'
 import { type Bulk, startSallyport } from '../contenders/sallyport.ts'
 import { checkAccessLog } from '../load/access-log.ts'
 import { ALLOWED, type Expected, exchange, ORIGINATED, REFUSED } from '../load/exchange.ts'
@@ -72,6 +73,21 @@ export const W7: Workload = {
   },
 }
 
+/** W1 with other access logs; lines are counted in each. */
+export const W8: Workload = {
+  title: `W1 with each access log`,
+  columns: columns(['default JSON', 'off']),
+  prepare: (bench) => {
+    const list = Object.entries(LOG_FORMATS).map(
+      ([name, meshConfig]): Starter => ({
+        name,
+        start: () => startSallyport(bench.world, bench.engines[0] ?? 'wire', { name, meshConfig }),
+      }),
+    )
+    return prepare(bench, 'h1', list, (contender, load) => [subject(bench, contender, load, ALLOWED)])
+  },
+}
+
 function requests(title: string, protocol: Protocol, expected: Expected): Workload {
   return {
     title,
@@ -92,7 +108,7 @@ async function prepare(
   return {
     subjects: contenders.flatMap((contender) => subjectsOf(contender, load)),
     rounds: bench.options.rounds,
-    warmUp: 1,
+    warmUp: bench.options.warmUp,
     notes: note === null ? [] : [note],
     stop: () => stopAll(contenders),
   }

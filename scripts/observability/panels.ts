@@ -210,6 +210,35 @@ export const ROWS: readonly { readonly title: string; readonly panels: readonly 
     ],
   },
   {
+    title: 'Limits and blocks',
+    panels: [
+      stat('Blocks', 'short', [query('max(sallyport_blocks_active{$S})')], {
+        alarm: 1,
+        description: '`sallyport blocks` shows who is blocked, why, and until when.',
+      }),
+      stat('Shared store', 'bool_yes_no', [query('min(sallyport_rate_limit_store_up{$S})')], {
+        floor: 1,
+        description: 'No: Redis does not answer in time, and each global limit acts as its onStoreFailure says.',
+      }),
+      graph('Blocked', 'reqps', [query(sum('instance', 'sallyport_blocked_total{$S}'), '{{instance}}')]),
+      graph('By limit', 'reqps', [
+        query(sum('limit, decision', 'sallyport_rate_limit_decisions_total{$S}'), '{{decision}} {{limit}}'),
+      ]),
+      graph('Shared store', 'reqps', [
+        query(sum('', 'sallyport_rate_limit_store_questions_total{$S}'), 'asked'),
+        query(sum('cause', 'sallyport_rate_limit_store_failures_total{$S}'), '{{cause}}'),
+        query(sum('instance', 'sallyport_rate_limit_store_outages_total{$S}'), 'outage {{instance}}'),
+      ]),
+      {
+        title: 'Budgets: left',
+        kind: 'table',
+        unit: 'short',
+        width: 16,
+        queries: [query('min by (limit, principal, host) (sallyport_budget_remaining{$S})')],
+      },
+    ],
+  },
+  {
     title: 'Tunnels',
     panels: [
       graph('Open', 'short', [query('sum by (instance) (sallyport_open_tunnels{$S})', '{{instance}}')]),
@@ -261,12 +290,16 @@ export const ROWS: readonly { readonly title: string; readonly panels: readonly 
         query('sum by (instance) (nodejs_external_memory_bytes{$S})', 'buffers {{instance}}'),
       ]),
       graph(
-        'Access-log lines lost',
+        'Access-log lines and spans lost',
         'cps',
-        [query(sum('instance', 'sallyport_access_log_dropped_total{$S}'), '{{instance}}')],
+        [
+          query(sum('instance', 'sallyport_access_log_dropped_total{$S}'), 'lines {{instance}}'),
+          query(sum('instance', 'sallyport_spans_dropped_total{$S}'), 'spans {{instance}}'),
+        ],
         {
           alarm: 0.001,
-          description: 'The reader of the log is too slow or gone: what happens meanwhile is on no record.',
+          description:
+            'The reader of the log, or the collector of spans, is too slow or gone: what happens meanwhile is on no record.',
         },
       ),
       graph('Running for', 's', [query('time() - process_start_time_seconds{$S}', '{{instance}}')]),

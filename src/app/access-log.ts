@@ -1,55 +1,80 @@
-/** The open access log: one sink, exchanged when a reload names another file. */
+/** The open access logs: a sink per file, kept over reloads as long as a log names it. */
 import { createSink, type LineSink } from '../observe/access-log/sink.ts'
 import type { ExchangeRecord } from '../observe/record.ts'
-import type { Snapshot } from '../runtime/snapshot.ts'
+import type { LogPlan } from '../runtime/snapshot.ts'
+
+/** Sinks by path: what a snapshot needs. */
+export type Sinks = ReadonlyMap<string, LineSink>
+
+type Logs = { readonly accessLogs: readonly LogPlan[] }
+type Destination = LogPlan & { readonly sink: LineSink }
 
 export class AccessLog {
   readonly #onError: (error: Error) => void
-  #sink: LineSink | null = null
-  #path = ''
+  #sinks: Sinks = new Map()
+  #destinations: readonly Destination[] = []
   #droppedBefore = 0
 
   constructor(onError: (error: Error) => void) {
     this.#onError = onError
   }
 
-  /** Opens what `next` names if that is another file. @throws SinkError when it cannot be opened */
-  prepare(next: Snapshot): LineSink | null {
-    const path = next.settings.mesh.accessLogFile
-    if (path === this.#path) return this.#sink
-    return path === '' ? null : createSink({ path, onError: this.#onError })
+  /** Opens the files that `next` names and that are not open yet. @throws SinkError when one cannot be opened */
+  prepare(next: Logs): Sinks {
+    const sinks = new Map<string, LineSink>()
+    try {
+      for (const { path } of next.accessLogs)
+        if (!sinks.has(path)) sinks.set(path, this.#sinks.get(path) ?? createSink({ path, onError: this.#onError }))
+    } catch (error) {
+      void this.discard(sinks)
+      throw error
+    }
+    return sinks
   }
 
-  /** A prepared sink that will not be used after all. */
-  async discard(sink: LineSink | null): Promise<void> {
-    if (sink !== this.#sink) await sink?.close()
+  /** Prepared sinks that will not be used after all. */
+  async discard(sinks: Sinks): Promise<void> {
+    const unused = [...sinks].filter(([path, sink]) => this.#sinks.get(path) !== sink)
+    await Promise.all(unused.map(async ([, sink]) => sink.close()))
   }
 
-  /** From now on lines go to the prepared sink; the one before is flushed and closed. */
-  adopt(sink: LineSink | null, path: string): void {
-    if (sink === this.#sink) return
-    const before = this.#sink
-    this.#sink = sink
-    this.#path = path
-    if (before === null) return
-    // At once, and what is lost while it closes later: the counter must not fall in between.
-    const counted = before.dropped()
-    this.#droppedBefore += counted
-    void before.close().then(() => {
-      this.#droppedBefore += before.dropped() - counted
+  /** From now on lines go to the prepared sinks; those no log names any more are flushed and closed. */
+  adopt(sinks: Sinks, next: Logs): void {
+    const before = this.#sinks
+    this.#sinks = sinks
+    this.#destinations = next.accessLogs.flatMap((plan) => {
+      const sink = sinks.get(plan.path)
+      return sink === undefined ? [] : [{ ...plan, sink }]
     })
+    for (const [path, sink] of before) {
+      if (sinks.get(path) === sink) continue
+      // At once, and what is lost while it closes later: the counter must not fall in between.
+      const counted = sink.dropped()
+      this.#droppedBefore += counted
+      void sink.close().then(() => {
+        this.#droppedBefore += sink.dropped() - counted
+      })
+    }
   }
 
-  write(record: ExchangeRecord, format: Snapshot['accessLog']): void {
-    if (format !== null && this.#sink !== null) this.#sink.write(format(record))
+  write(record: ExchangeRecord): void {
+    for (const { filter, print, sink } of this.#destinations)
+      if (filter === null || filter(record)) sink.write(print(record))
+  }
+
+  /** Resolves when everything so far is written, or after a while. */
+  async flush(): Promise<void> {
+    await Promise.all([...this.#sinks.values()].map(async (sink) => sink.flush()))
   }
 
   /** Lines that could not be written, over the life of the process. */
   get dropped(): number {
-    return this.#droppedBefore + (this.#sink?.dropped() ?? 0)
+    let dropped = this.#droppedBefore
+    for (const sink of this.#sinks.values()) dropped += sink.dropped()
+    return dropped
   }
 
   async close(): Promise<void> {
-    await this.#sink?.close()
+    await Promise.all([...this.#sinks.values()].map(async (sink) => sink.close()))
   }
 }

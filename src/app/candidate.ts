@@ -1,13 +1,15 @@
 /** Configuration files → a snapshot that could be activated, or every reason why not. Touches nothing that runs. */
 import { type Diagnostic, formatDiagnostic } from '../config/diagnostics.ts'
+import type { Inventory } from '../config/inventory.ts'
 import { loadConfiguration } from '../config/load.ts'
 import { type ClusterSet, createClusters } from '../forward/clusters.ts'
 import { CredentialError, type Credentials, loadCredentials } from '../identity/credentials.ts'
 import type { GatewayModel } from '../model/gateway.ts'
-import type { Settings } from '../model/settings.ts'
+import type { AccessLogModel } from '../model/telemetry.ts'
 import { AccessLogFormatError } from '../observe/access-log/error.ts'
 import { checkAccessLogFormat, compileAccessLog } from '../observe/access-log/format.ts'
-import { compileSnapshot, type Snapshot } from '../runtime/snapshot.ts'
+import { compileFilter } from '../observe/cel-attributes.ts'
+import { compileSnapshot, type LogPlan, type Snapshot } from '../runtime/snapshot.ts'
 import { createGates, type GateServices } from './gates.ts'
 import { changedStaticFields, keepStaticFields } from './static-settings.ts'
 
@@ -15,6 +17,7 @@ export type Candidate =
   | {
       readonly kind: 'ready'
       readonly snapshot: Snapshot
+      readonly inventory: Inventory
       readonly warnings: readonly string[]
       readonly files: readonly string[]
     }
@@ -55,17 +58,20 @@ export function prepareCandidate(context: CandidateContext): Candidate {
   ) {
     return { kind: 'unchanged', warnings, files }
   }
+  let clusters: ClusterSet | null = null
   try {
+    clusters = buildClusters(loaded.model, credentials, context)
     const snapshot = compileSnapshot(loaded.model, {
       generation: (active?.generation ?? 0) + 1,
-      clusters: buildClusters(loaded.model, credentials, context),
+      clusters,
       credentials,
-      gates: createGates(loaded.model, context.services),
-      accessLog: compileLog(loaded.model.settings),
+      gates: createGates(loaded.model, context.services, clusters),
+      accessLogs: loaded.model.telemetry.accessLogs.map(compileLog),
       previous: active,
     })
-    return { kind: 'ready', snapshot, warnings, files }
+    return { kind: 'ready', snapshot, inventory: loaded.inventory, warnings, files }
   } catch (error) {
+    clusters?.retire()
     return {
       kind: 'rejected',
       errors: [error instanceof AccessLogFormatError ? `accessLogFormat: ${error.message}` : String(error)],
@@ -98,7 +104,11 @@ function buildClusters(model: GatewayModel, credentials: Credentials, context: C
   )
 }
 
-function compileLog(settings: Settings): Snapshot['accessLog'] {
-  const { accessLogFile, accessLogEncoding, accessLogFormat } = settings.mesh
-  return accessLogFile === '' ? null : compileAccessLog(accessLogEncoding, accessLogFormat)
+function compileLog(model: AccessLogModel): LogPlan {
+  const { path, encoding, format, filter } = model
+  return {
+    path,
+    filter: filter === null ? null : compileFilter(filter),
+    print: compileAccessLog(encoding, format, model),
+  }
 }

@@ -2,6 +2,7 @@
 import { VERSION } from '../core/version.ts'
 import type { Endpoint } from '../model/settings.ts'
 import { createAdminServer, createHealthServer, createMetricsServer } from '../observe/admin.ts'
+import { blockSwitch } from './block-switch.ts'
 import type { Gateway } from './gateway.ts'
 import { policyStatus, routeStatus } from './route-status.ts'
 
@@ -28,6 +29,7 @@ export async function startControlServers(gateway: Gateway): Promise<ControlServ
           version: gateway.active.model.version,
           generation: gateway.active.generation,
           last_reload: gateway.lastReload,
+          blocks: gateway.shared.listBlocks(),
           model: gateway.active.model,
         }),
         clusters: () => gateway.active.clusters.describe(),
@@ -58,6 +60,7 @@ export async function startControlServers(gateway: Gateway): Promise<ControlServ
         okHealthcheck: () => gateway.lifecycle.failHealthcheck(false),
         quit: () => gateway.onQuit(),
         metrics: gateway.metrics,
+        blocks: blockSwitch(gateway.shared),
       },
       onError,
     ),

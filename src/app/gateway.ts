@@ -4,6 +4,7 @@ import type { Socket } from 'node:net'
 import { type ConfigurationWatcher, watchConfiguration } from '../config/watch.ts'
 import { createForwarder } from '../forward/dispatch.ts'
 import { createSelfCheck } from '../forward/self.ts'
+import { enforceBlocks } from '../gates/blocks/gate.ts'
 import type { BoundPort } from '../listeners/bound-port.ts'
 import { httpConnections } from '../listeners/connection.ts'
 import type { Environment } from '../listeners/environment.ts'
@@ -20,6 +21,7 @@ import { Lifecycle } from '../runtime/lifecycle.ts'
 import type { Snapshot } from '../runtime/snapshot.ts'
 import { Tunnels } from '../runtime/tunnels.ts'
 import { AccessLog } from './access-log.ts'
+import { Audit } from './audit.ts'
 import { prepareCandidate } from './candidate.ts'
 import { type ControlServers, startControlServers } from './control.ts'
 import { ENGINES } from './engines.ts'
@@ -27,6 +29,7 @@ import { createGateServices, type GateServices } from './gates.ts'
 import { measure } from './measure.ts'
 import { Ports } from './ports.ts'
 import { type LastReload, type ReloadResult, Reloads } from './reloads.ts'
+import type { SharedState } from './shared-state.ts'
 import { StartError } from './start-error.ts'
 import { Terminators } from './terminators.ts'
 
@@ -47,6 +50,7 @@ export class Gateway {
   readonly #terminators = new Terminators()
   readonly #ports = new Ports()
   readonly #accessLog: AccessLog
+  readonly #audit: Audit
   readonly #environment: Environment
   readonly #http1: Http1Server
   readonly #metrics: Metrics
@@ -66,7 +70,7 @@ export class Gateway {
     const watcher =
       options.watch === false ? null : watchConfiguration([options.configFile], () => void self.gateway?.reload())
     const isSelf = createSelfCheck(() => self.gateway?.boundEndpoints() ?? [])
-    const services = createGateServices(options.log)
+    const services = createGateServices(options.log, isSelf)
     const candidate = prepareCandidate({
       configFile: options.configFile,
       active: null,
@@ -83,6 +87,8 @@ export class Gateway {
     gateway.#watcher = watcher
     self.gateway = gateway
     try {
+      gateway.#audit.open(candidate.snapshot.settings, candidate.snapshot, candidate.inventory)
+      await services.shared.ready()
       await gateway.#activate(candidate.snapshot)
       gateway.#control = await startControlServers(gateway)
     } catch (error) {
@@ -105,6 +111,11 @@ export class Gateway {
     this.#services = services
     this.#log = options.log
     this.#active = first
+    services.shared.blocks.onChange(() => enforceBlocks(services.shared.blocks, this.#tunnels, this.#connections))
+    this.#audit = new Audit(options.log)
+    this.#audit.onFailing = (failing) => this.#lifecycle.failAudit(failing)
+    this.#audit.onFull = () => this.#connections.drain()
+    services.shared.blocks.onEach((event, block) => this.#audit.event(event, { block }))
     this.#reloads = new Reloads({
       prepare: (active) =>
         prepareCandidate({ configFile: options.configFile, active, isSelf, now: Date.now(), services }),
@@ -113,15 +124,21 @@ export class Gateway {
       read: (files) => this.#watcher?.update(files),
       draining: () => this.#lifecycle.draining,
       log: options.log,
+      audit: this.#audit,
     })
     this.#accessLog = new AccessLog((error) => this.#log.error(`access log: ${error.message}`))
     this.#metrics = measure({
       active: () => this.#active,
       listeners: () => this.#ports.stats,
       accessLogDropped: () => this.#accessLog.dropped,
+      auditFailed: () => this.#audit.failing,
+      spans: services.spans,
+      limits: services.limits.counts,
       openConnections: () => this.#connections.size,
       openTunnels: () => this.#tunnels.size,
       lastReload: () => this.lastReload,
+      shared: services.shared,
+      keys: services.keys,
     })
     const engine = ENGINES[first.settings.http.engine]
     this.#http1 = engine.server(first.settings.http, {
@@ -141,7 +158,8 @@ export class Gateway {
       mirrors: new Mirrors(forwarder),
       finish: (record) => this.#finish(record),
       refusedConnection: (reason) => this.#metrics.connectionRefused(reason),
-      draining: () => this.#lifecycle.draining,
+      // Nobody may be refused whose refusal could not be kept: the door is shut until there is room.
+      draining: () => this.#lifecycle.draining || this.#audit.full,
       cutting: () => this.#lifecycle.cutting,
       terminator: (plan) => this.#terminators.get(plan),
       http1: this.#http1,
@@ -163,6 +181,10 @@ export class Gateway {
 
   get log(): Log {
     return this.#log
+  }
+
+  get shared(): SharedState {
+    return this.#services.shared
   }
 
   get lastReload(): LastReload {
@@ -197,17 +219,18 @@ export class Gateway {
   async #activate(next: Snapshot): Promise<void> {
     const previous = this.#active === next ? null : this.#active
     this.#terminators.prepare(next)
-    const sink = this.#accessLog.prepare(next)
+    const sinks = this.#accessLog.prepare(next)
     let fresh: readonly BoundPort[]
     try {
       fresh = await this.#ports.bindMissing(next, this.#environment)
     } catch (error) {
-      await this.#accessLog.discard(sink)
+      await this.#accessLog.discard(sinks)
       throw error
     }
     this.#ports.adopt(fresh)
     this.#active = next
-    this.#accessLog.adopt(sink, next.settings.mesh.accessLogFile)
+    this.#accessLog.adopt(sinks, next)
+    this.#metrics.configure(next.model.telemetry.metrics)
     this.#http1.apply(next.settings.http)
     this.#ports.releaseUnused(next)
     previous?.clusters.retire()
@@ -219,7 +242,8 @@ export class Gateway {
 
   #finish(record: ExchangeRecord): void {
     this.#metrics.record(record)
-    this.#accessLog.write(record, this.#active.accessLog)
+    this.#accessLog.write(record)
+    this.#audit.record(record)
   }
 
   /** Stops accepting for good and fails readiness, as POST /drain_listeners does; the process goes on. */
@@ -266,7 +290,8 @@ export class Gateway {
     this.#active.clusters.retire()
     this.#terminators.close()
     this.#http1.close()
-    this.#services.close()
+    await this.#services.close()
+    await this.#audit.close()
     await this.#accessLog.close()
     await this.#control?.close()
     this.#lifecycle.closed()

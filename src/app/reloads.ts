@@ -1,6 +1,7 @@
 /** Reloads, one after the other, all or nothing: each sees the files as they are when its turn comes (contract §9). */
 import type { Log } from '../observe/log.ts'
 import type { Snapshot } from '../runtime/snapshot.ts'
+import type { Audit } from './audit.ts'
 import type { Candidate } from './candidate.ts'
 
 export type ReloadResult = { readonly ok: boolean; readonly errors: readonly string[] }
@@ -18,6 +19,7 @@ export type Reloadable = {
   readonly read: (files: readonly string[]) => void
   readonly draining: () => boolean
   readonly log: Log
+  readonly audit: Pick<Audit, 'activated' | 'rejected'>
 }
 
 export class Reloads {
@@ -43,9 +45,10 @@ export class Reloads {
   }
 
   async #reload(): Promise<ReloadResult> {
-    const { activate, active, draining, log, prepare, read } = this.#gateway
+    const { activate, active, audit, draining, log, prepare, read } = this.#gateway
     if (draining()) return { ok: false, errors: ['draining'] }
-    const candidate = prepare(active())
+    const before = active()
+    const candidate = prepare(before)
     // A load that failed knows no credential paths: those of what runs must go on being watched.
     read([...new Set([...candidate.files, ...active().credentials.inventory.map(({ path }) => path)])])
     if (candidate.kind === 'rejected') return this.#rejected(candidate.errors)
@@ -57,6 +60,7 @@ export class Reloads {
         candidate.snapshot.clusters.retire()
         return this.#rejected([error instanceof Error ? error.message : String(error)])
       }
+      audit.activated({ before, after: candidate.snapshot, inventory: candidate.inventory })
     }
     if (candidate.kind === 'unchanged' && !this.#last.successful) log.info('configuration is again what is active')
     this.#last = { successful: true, at: Date.now(), errors: [] }
@@ -66,7 +70,8 @@ export class Reloads {
   }
 
   #rejected(errors: readonly string[]): ReloadResult {
-    const { active, log } = this.#gateway
+    const { active, audit, log } = this.#gateway
+    audit.rejected(active(), errors)
     this.#last = { successful: false, at: Date.now(), errors }
     for (const error of errors) log.error(error)
     log.error('configuration rejected: the last good one stays active', { generation: active().generation })

@@ -13,6 +13,9 @@ const STATIC_FIELDS = {
   admin: (settings) => settings.admin,
   metrics: (settings) => settings.metrics,
   health: (settings) => settings.health,
+  audit: (settings) => settings.audit,
+  redis: (settings) => settings.redis,
+  stateDirectory: (settings) => settings.stateDirectory,
   'http.engine': (settings) => settings.http.engine,
 } as const satisfies Record<string, (settings: Settings) => unknown>
 
@@ -25,7 +28,7 @@ export function changedStaticFields(started: Settings, next: Settings): string[]
 
 /** `next` with every restart-only field as it was at start. */
 export function keepStaticFields(started: Settings, next: Settings): Settings {
-  const { name, namespace, bindAddress, ports, admin, metrics, health } = started
+  const { name, namespace, bindAddress, ports, admin, metrics, health, audit, redis, stateDirectory } = started
   return {
     ...next,
     name,
@@ -35,6 +38,9 @@ export function keepStaticFields(started: Settings, next: Settings): Settings {
     admin,
     metrics,
     health,
+    audit,
+    redis,
+    stateDirectory,
     http: { ...next.http, engine: started.http.engine },
   }
 }

@@ -1,4 +1,5 @@
 /** TABLE of commands: help and dispatch read it. */
+import { block, blocks, unblock } from './block.ts'
 import { certs } from './certs.ts'
 import { explain } from './explain.ts'
 import type { Io } from './io.ts'
@@ -22,10 +23,18 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   },
   explain: {
     usage:
-      'explain -f FILE [--from spiffe://…] [--port 80] [--source-ip IP] [--sni NAME] METHOD URL [-H "name: value"]… | tls://HOST[:PORT] | tcp://HOST:PORT [-o text|json]',
+      'explain -f FILE [--from spiffe://…] [--port 80] [--source-ip IP] [--sni NAME] [--claim k=v]… METHOD URL [-H "name: value"]… | tls://HOST[:PORT] | tcp://HOST:PORT [-o text|json]',
     summary: 'the decision and why: every policy, rule and route consulted',
     main: explain,
   },
+  block: {
+    usage:
+      'block -f FILE | --admin URL --from SPIFFE-ID|ns/NAMESPACE|* [--to HOST] --for 30m --reason TEXT [-o text|json]',
+    summary: 'refuse a caller on every gateway now, and end what it has open',
+    main: block,
+  },
+  unblock: { usage: 'unblock -f FILE | --admin URL ID', summary: 'lift a block', main: unblock },
+  blocks: { usage: 'blocks -f FILE | --admin URL [-o text|json]', summary: 'what is blocked now', main: blocks },
   certs: {
     usage: 'certs init [--trust-domain D] | certs issue --spiffe ID [--dns N]… [--ttl 24h]',
     summary: 'a development CA in certs/, and SVIDs from it',

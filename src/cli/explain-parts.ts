@@ -4,6 +4,7 @@ import { parseSpiffeId } from '../identity/spiffe.ts'
 import type { GatewayModel } from '../model/gateway.ts'
 import type { ServerModel } from '../model/listener.ts'
 import type { PolicyExplanation } from '../policy/explain.ts'
+import type { LimitExplanation } from './explain-limits.ts'
 import { UsageError } from './io.ts'
 
 /** What is asked. */
@@ -18,6 +19,8 @@ export type Question = {
   readonly port: number
   readonly sourceIp: string
   readonly sni: string | null
+  /** `--claim`: what a token says, whose signature is taken to be good; null: no token. */
+  readonly claims: Readonly<Record<string, unknown>> | null
 }
 
 /** What is printed; `-o json` prints just this. */
@@ -31,12 +34,16 @@ export type Explanation = {
   readonly judged: boolean
   readonly policies: readonly PolicyExplanation[]
   readonly decidedBy: string | null
+  /** The external authorizer that would be asked before the policies are judged, and for which rule; null: none. */
+  readonly asks: string | null
   readonly virtualHost: { readonly host: string; readonly source: SourceRef } | null
   readonly grant: { readonly name: string; readonly source: SourceRef } | null
   readonly routes: readonly { readonly matched: boolean; readonly why: string; readonly source: SourceRef }[]
   readonly routeName: string | null
   /** What the route does besides: timeout, retries, faults, mirrors, CORS. */
   readonly does: readonly string[]
+  /** Asked after all that, of what is let through. */
+  readonly limits: readonly LimitExplanation[]
   readonly cluster: string | null
   readonly upstream: string | null
   readonly conclusion: string
@@ -51,11 +58,13 @@ export const EMPTY: Explanation = {
   judged: false,
   policies: [],
   decidedBy: null,
+  asks: null,
   virtualHost: null,
   grant: null,
   routes: [],
   routeName: null,
   does: [],
+  limits: [],
   cluster: null,
   upstream: null,
   conclusion: '',

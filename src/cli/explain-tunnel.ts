@@ -7,6 +7,8 @@ import { indexHosts } from '../routing/host-index.ts'
 import { compileTunnelTable } from '../routing/tunnel-table.ts'
 import { judgeTunnel } from '../runtime/judge-tunnel.ts'
 import { createJudge, serviceNames } from '../runtime/snapshot.ts'
+import { withAuthorizer } from './explain-authorizer.ts'
+import { explainLimits } from './explain-limits.ts'
 import { describeUpstream, EMPTY, type Explanation, place, proven, readPeer, refusedEarly } from './explain-parts.ts'
 import { UsageError } from './io.ts'
 
@@ -52,6 +54,7 @@ export function explainTunnel(model: GatewayModel, question: TunnelQuestion): Ex
     destinationPort: listener.bindPort === 0 ? listener.gatewayPort : listener.bindPort,
     gatewayPort: listener.gatewayPort,
     sni: inner ?? outer,
+    token: null,
     http: null,
   }
   const own = new Set(serviceNames(model.settings))
@@ -66,7 +69,7 @@ export function explainTunnel(model: GatewayModel, question: TunnelQuestion): Ex
   const cluster = model.clusters.find((each) => each.name === clusterName) ?? null
   const unknown = refusal === null && !passthrough && cluster === null
   const reason = refusal?.reason ?? null
-  return {
+  const explanation: Explanation = {
     ...EMPTY,
     allowed: refusal === null && !unknown,
     reason,
@@ -85,11 +88,13 @@ export function explainTunnel(model: GatewayModel, question: TunnelQuestion): Ex
         ? []
         : [{ matched: true, why: inner === undefined ? 'the tcp route' : `SNI ${inner}`, source: route.source }],
     routeName: route?.name ?? null,
+    limits: refusal === null ? explainLimits(model, attributes, inner ?? null, clusterName) : [],
     cluster: cluster?.statName ?? clusterName,
     upstream: cluster === null ? null : describeUpstream(model, cluster.name),
     conclusion:
       refusal === null && !unknown ? `allowed: tunnel to ${question.host}` : `closed: ${reason ?? 'cluster_not_found'}`,
   }
+  return withAuthorizer(explanation, model, attributes)
 }
 
 /** As the listener chooses: mTLS by the outer name; else a passed-through ClientHello by its own, else plaintext. */

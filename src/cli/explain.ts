@@ -6,7 +6,9 @@ import { parseArgs } from 'node:util'
 import { formatDiagnostic } from '../config/diagnostics.ts'
 import { loadConfiguration } from '../config/load.ts'
 import { checkAccessLogFormat } from '../observe/access-log/format.ts'
+import { limitLines } from './explain-limits.ts'
 import { type Explanation, place, type Question } from './explain-parts.ts'
+import { readClaims } from './explain-token.ts'
 import { explainTunnel, type TunnelQuestion } from './explain-tunnel.ts'
 import { explainRequest } from './explanation.ts'
 import { type Io, UsageError } from './io.ts'
@@ -30,8 +32,6 @@ export async function explain(argv: readonly string[], io: Io): Promise<number> 
   if (values.config === undefined) throw new UsageError('-f FILE is needed')
   if (!['text', 'json'].includes(values.output)) throw new UsageError('-o takes text or json')
   if (!['auto', 'never'].includes(values.color)) throw new UsageError('--color takes auto or never')
-  if (values.claim.length > 0)
-    throw new UsageError('--claim: JWT conditions are not built yet; policies with them are refused at load')
   const question = /^(?:tls|tcp):\/\//.test(positionals[0] ?? '')
     ? readTunnelQuestion(positionals, values)
     : readQuestion(positionals, values)
@@ -49,7 +49,7 @@ export async function explain(argv: readonly string[], io: Io): Promise<number> 
   return explanation.allowed ? 0 : 1
 }
 
-type Values = { from?: string; port?: string; 'source-ip': string; sni?: string; header: string[] }
+type Values = { from?: string; port?: string; 'source-ip': string; sni?: string; header: string[]; claim: string[] }
 
 /** `tls://HOST[:PORT]` or `tcp://HOST:PORT`: the Gateway port is --port, else the URL's, else 443. */
 function readTunnelQuestion(positionals: readonly string[], values: Values): TunnelQuestion {
@@ -58,6 +58,7 @@ function readTunnelQuestion(positionals: readonly string[], values: Values): Tun
   if (parts === null || positionals.length > 1)
     throw new UsageError(`a tunnel is tls://HOST[:PORT] or tcp://HOST:PORT: ${url}`)
   if (values.header.length > 0) throw new UsageError('-H: a tunnel has no header fields')
+  if (values.claim.length > 0) throw new UsageError('--claim: a tunnel carries no token that could be read')
   return {
     kind: parts[1] as 'tls' | 'tcp',
     url,
@@ -104,6 +105,7 @@ function readQuestion(positionals: readonly string[], values: Values): Question 
     port: readPort(values.port ?? '80'),
     sourceIp: readIp(values['source-ip']),
     sni: values.sni ?? null,
+    claims: values.claim.length === 0 ? null : readClaims(values.claim),
   }
 }
 
@@ -125,6 +127,7 @@ function renderText(question: Question | TunnelQuestion, explanation: Explanatio
         `    rule[${rule.index}] ${rule.matched ? 'MATCHES' : 'no match'}  ${place(rule.source)}\n      ${rule.why}`,
       )
   }
+  if (explanation.asks !== null) lines.push(`  would ask: ${explanation.asks}`)
   if (explanation.decidedBy !== null) lines.push(`  decided by: ${explanation.decidedBy}`)
   if (explanation.virtualHost !== null)
     lines.push(`  host: ${explanation.virtualHost.host}  ${place(explanation.virtualHost.source)}`)
@@ -133,6 +136,7 @@ function renderText(question: Question | TunnelQuestion, explanation: Explanatio
   for (const route of explanation.routes)
     lines.push(`  route ${route.matched ? 'MATCHES' : 'no match'}  ${place(route.source)}\n      ${route.why}`)
   for (const line of explanation.does) lines.push(`      ${line}`)
+  lines.push(...limitLines(explanation.limits, place))
   if (explanation.cluster !== null) lines.push(`  cluster: ${explanation.cluster}`)
   if (explanation.upstream !== null) lines.push(`  upstream: ${explanation.upstream}`)
   lines.push(`  → ${explanation.conclusion}${explanation.details === null ? '' : ` [${explanation.details}]`}`)

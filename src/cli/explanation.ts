@@ -15,6 +15,8 @@ import { compileRouteTable } from '../routing/table.ts'
 import { type HttpRequestAttributes, type Judgement, judgeHttp } from '../runtime/judge.ts'
 import { outgoingParts } from '../runtime/outgoing.ts'
 import { createJudge } from '../runtime/snapshot.ts'
+import { withAuthorizer } from './explain-authorizer.ts'
+import { explainLimits } from './explain-limits.ts'
 import {
   describeUpstream,
   EMPTY,
@@ -26,6 +28,7 @@ import {
   refusedEarly,
 } from './explain-parts.ts'
 import { describeRoute, noFacts, ownAnswer } from './explain-route.ts'
+import { refusedToken, withToken } from './explain-token.ts'
 import { UsageError } from './io.ts'
 
 /** Judges one question against a model. Pure. */
@@ -60,6 +63,8 @@ export function explainRequest(model: GatewayModel, question: Question): Explana
       conclusion: `refused: ${row.status}, the request is malformed or ambiguous`,
     }
   }
+  const seen = withToken(model, question.claims, normal.http)
+  if (typeof seen === 'string') return refusedToken(server, seen)
   const attributes: HttpRequestAttributes = {
     peer,
     sourceIp: question.sourceIp,
@@ -68,7 +73,7 @@ export function explainRequest(model: GatewayModel, question: Question): Explana
     destinationPort: listener.bindPort === 0 ? listener.gatewayPort : listener.bindPort,
     gatewayPort: listener.gatewayPort,
     sni: server.tls === null ? null : (question.sni ?? (peer.kind === 'none' ? null : sidecarSni(model, question))),
-    http: normal.http,
+    ...seen,
   }
   const judge = createJudge(model)
   const table = model.routeTables.find(({ name }) => name === server.routeTable)
@@ -78,14 +83,14 @@ export function explainRequest(model: GatewayModel, question: Question): Explana
   const clusterModel = model.clusters.find(({ name }) => name === judgement.clusterName) ?? null
   const row: RefusalRow | null = refusal === null ? null : REFUSALS[refusal.kind]
   const forwards = judgement.destination !== null
-  const answer = refusal === null ? ownAnswer(judgement, normal.http, listener.gatewayPort) : null
+  const answer = refusal === null ? ownAnswer(judgement, attributes.http, listener.gatewayPort) : null
   const unknownCluster = refusal === null && answer === null && forwards && clusterModel === null
   const unsent =
     refusal === null &&
     answer === null &&
     forwards &&
-    outgoingParts(judgement, normal.http, { ...NO_FACTS, nominated: normal.nominated }, noFacts) === null
-  const denied = refusal === null && answer === null ? deniedAddress(model, judgement, normal.http.authority) : null
+    outgoingParts(judgement, attributes.http, { ...NO_FACTS, nominated: normal.nominated }, noFacts) === null
+  const denied = refusal === null && answer === null ? deniedAddress(model, judgement, attributes.http.authority) : null
   const last: RefusalRow | null = unknownCluster
     ? REFUSALS.no_cluster
     : unsent
@@ -93,7 +98,7 @@ export function explainRequest(model: GatewayModel, question: Question): Explana
       : denied === null
         ? row
         : REFUSALS.address_denied
-  return {
+  const explanation: Explanation = {
     allowed: last === null,
     status: last?.status ?? answer?.status ?? null,
     reason: last?.reason ?? null,
@@ -102,26 +107,29 @@ export function explainRequest(model: GatewayModel, question: Question): Explana
     server: server.name,
     judged: true,
     policies: judge.authorizer.explain(attributes),
+    asks: null,
     decidedBy:
       decision.policy === null
         ? null
         : `${decision.policy}${decision.source === null ? '' : ` at ${place(decision.source)}`}`,
     virtualHost: virtualHost === null ? null : { host: virtualHost.model.host, source: virtualHost.model.source },
     grant: grant === null ? null : { name: grant.model.name, source: grant.model.source },
-    routes: (virtualHost?.explainMatch(normal.http, grant) ?? []).map(({ route, matched, why }) => ({
+    routes: (virtualHost?.explainMatch(attributes.http, grant) ?? []).map(({ route, matched, why }) => ({
       matched,
       why,
       source: route.source,
     })),
     routeName: judgement.routeName,
     does: judgement.match === null ? [] : describeRoute(judgement.match.route.model),
+    limits: refusal === null ? explainLimits(model, attributes, null, judgement.clusterName) : [],
     cluster: judgement.clusterName,
     upstream: clusterModel === null ? null : describeUpstream(model, clusterModel.name),
     conclusion:
       last === null
-        ? `${answer === null ? 'allowed' : `answered ${answer.status} by ${answer.by}`}: ${normal.http.method} ${normal.http.authority.text}${targetText(normal.http)}`
+        ? `${answer === null ? 'allowed' : `answered ${answer.status} by ${answer.by}`}: ${attributes.http.method} ${attributes.http.authority.text}${targetText(attributes.http)}`
         : `refused: ${last.status} ${last.reason ?? last.details}`,
   }
+  return withAuthorizer(explanation, model, attributes)
 }
 
 /** What a sidecar sends when nobody told it a name (Istio BuildDNSSrvSubsetKey). */
@@ -152,6 +160,7 @@ function asDownstream(question: Question): Downstream {
     target: question.target,
     authorities,
     headers,
+    strict: false,
     body: null,
     expectsContinue: false,
     expectsOther: false,

@@ -21,7 +21,8 @@ export function appliesToGateway(resource: Resource, settings: Settings): boolea
   switch (resource.kind) {
     case 'AuthorizationPolicy':
     case 'RequestAuthentication':
-    case 'Telemetry': {
+    case 'Telemetry':
+    case 'EgressRateLimit': {
       // Own namespace and root namespace only (behaviour §1.7). targetRefs are left to those who lower the kind.
       const near = [settings.namespace, settings.mesh.rootNamespace].includes(resource.namespace)
       const { matchLabels } = (spec.selector ?? {}) as { readonly matchLabels?: Labels }

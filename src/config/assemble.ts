@@ -5,14 +5,19 @@
 import { createHash } from 'node:crypto'
 import type { GatewayModel } from '../model/gateway.ts'
 import type { Settings } from '../model/settings.ts'
+import { lowerAuthorizer } from './authorizer.ts'
 import { DIAGNOSTICS } from './diagnostics.ts'
 import { adviseOnEgress } from './egress-advice.ts'
 import { lowerEgressPolicies } from './egress-policies.ts'
 import { bindGateways } from './gateways.ts'
 import { buildListeners } from './listeners.ts'
 import { lowerPolicies } from './policies.ts'
+import { lowerRateLimits } from './rate-limits.ts'
 import type { Report, Resource } from './resource.ts'
 import { buildServices } from './services.ts'
+import { lowerTelemetry } from './telemetry.ts'
+import { lowerTracing } from './telemetry-tracing.ts'
+import { lowerTokenRules } from './token-rules.ts'
 import { bindTunnels } from './virtual-service-tunnels.ts'
 import { bindVirtualServices } from './virtual-services.ts'
 
@@ -31,7 +36,12 @@ export function assemble(settings: Settings, resources: readonly Resource[], rep
   const built = buildListeners(settings, gateways, { requests, tunnels }, egress, counting)
   const { listeners, routeTables, tunnelTables } = built
   adviseOnEgress(egress, built, counting)
-  const policies = lowerPolicies(settings, resources, counting, listeners)
+  const tokenRules = lowerTokenRules(settings, resources, counting)
+  const policies = lowerPolicies(settings, resources, counting, listeners, tokenRules)
+  const limits = lowerRateLimits(settings, resources, counting)
+  const authorizer = lowerAuthorizer(settings, policies, listeners, services, counting)
+  const telemetry = lowerTelemetry(settings, resources, counting)
+  const tracing = lowerTracing(settings, resources, services, counting)
   if (errors > 0) return null
   // Last: routes and grants have asked for their clusters by now.
   const clusters = services.clusters()
@@ -39,10 +49,15 @@ export function assemble(settings: Settings, resources: readonly Resource[], rep
     settings,
     listeners,
     policies,
+    authorizer,
+    tokenRules,
+    limits,
     routeTables,
     tunnelTables,
     registry: services.registry,
     clusters,
+    telemetry,
+    tracing,
   }
   return { version: createHash('sha256').update(JSON.stringify(content)).digest('hex'), ...content }
 }

@@ -1,7 +1,10 @@
 /** Schema of the bootstrap file (contract §2): closed, with every default written once. */
 import { isIP } from 'node:net'
 import { z } from 'zod'
-import { bool, duration, enumeration, int, stringMap, text } from './schema.ts'
+import { CUSTOM_TAGS } from './custom-tags.ts'
+import { EXTENSION_PROVIDER } from './extension-providers.ts'
+import { REDIS } from './redis.ts'
+import { bool, duration, enumeration, float, int, stringMap, text } from './schema.ts'
 
 /** Node's timers hold 31 bits of milliseconds; a longer one would fire at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1
@@ -49,6 +52,8 @@ const BOOTSTRAP_METADATA = z.object({
   labels: stringMap.default({}),
 })
 
+const providerNames = z.array(text.min(1))
+
 const meshConfig = z.object({
   rootNamespace: dnsLabel.default('istio-system'),
   trustDomain: trustDomain.default('cluster.local'),
@@ -66,7 +71,26 @@ const meshConfig = z.object({
     })
     .prefault({}),
   connectTimeout: positiveTime.prefault('10s'),
-  extensionProviders: unbuilt,
+  extensionProviders: z.array(EXTENSION_PROVIDER).default([]),
+  defaultProviders: z
+    .object({
+      accessLogging: providerNames.default([]),
+      metrics: providerNames.default(['prometheus']),
+      tracing: providerNames.default([]),
+    })
+    .prefault({}),
+  enableTracing: bool.default(true),
+  defaultConfig: z
+    .object({
+      tracing: z
+        .object({
+          sampling: float(0, 100).nullable().default(null),
+          customTags: CUSTOM_TAGS.default({}),
+          enableIstioTags: bool.nullable().default(null),
+        })
+        .prefault({}),
+    })
+    .prefault({}),
 })
 
 const BOOTSTRAP_SPEC = z.object({
@@ -83,6 +107,8 @@ const BOOTSTRAP_SPEC = z.object({
     })
     .prefault({}),
   secretsDirectory: filePath.default('/etc/sallyport/secrets'),
+  // Where local budgets are kept; absent: nothing is.
+  stateDirectory: filePath.nullable().default(null),
   bindAddress: ip.default('0.0.0.0'),
   unauthenticatedPassthrough: z.enum(['deny', 'allow']).default('deny'),
   ports: z.record(z.string().regex(/^[1-9]\d{0,4}$/, 'must be a port number'), int(0, 65535)).default({}),
@@ -91,7 +117,9 @@ const BOOTSTRAP_SPEC = z.object({
   admin: endpoint('127.0.0.1', 15000),
   metrics: endpoint('0.0.0.0', 15090),
   health: endpoint('0.0.0.0', 15021),
+  accessLog: z.object({ jsonStyle: z.enum(['typed', 'strings']).default('typed') }).prefault({}),
   tracing: z.object({ propagate: bool.default(true) }).prefault({}),
+  audit: z.object({ path: text.default('') }).optional(),
   tunnels: z.object({ idleTimeout: time.prefault('1h'), maxDuration: time.prefault('0s') }).prefault({}),
   dns: z
     .object({
@@ -120,7 +148,7 @@ const BOOTSTRAP_SPEC = z.object({
         .prefault({}),
     })
     .prefault({}),
-  redis: unbuilt,
+  redis: REDIS.optional(),
 })
 
 export type BootstrapSpec = z.infer<typeof BOOTSTRAP_SPEC>

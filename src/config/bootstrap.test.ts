@@ -46,6 +46,10 @@ test('the smallest file: every default of contract §2, paths relative to the fi
       accessLogFormat: '',
       pathNormalization: 'BASE',
       connectTimeoutMs: 10_000,
+      extensionProviders: [],
+      defaultProviders: { accessLogging: [], metrics: ['prometheus'], tracing: [] },
+      enableTracing: true,
+      defaultTracing: { sampling: null, customTags: [], enableIstioTags: null },
     },
     identity: {
       certificateChain: path.join(directory, 'certs/chain.pem'),
@@ -53,6 +57,7 @@ test('the smallest file: every default of contract §2, paths relative to the fi
       trustBundle: '/root.pem',
     },
     secretsDirectory: '/etc/sallyport/secrets',
+    stateDirectory: null,
     bindAddress: '0.0.0.0',
     unauthenticatedPassthrough: 'deny',
     ports: [],
@@ -60,7 +65,9 @@ test('the smallest file: every default of contract §2, paths relative to the fi
     admin: { address: '127.0.0.1', port: 15000 },
     metrics: { address: '0.0.0.0', port: 15090 },
     health: { address: '0.0.0.0', port: 15021 },
+    accessLog: { jsonStyle: 'typed' },
     tracing: { propagate: true },
+    audit: null,
     tunnels: { idleTimeoutMs: 3_600_000, maxDurationMs: 0 },
     dns: { servers: [], minTtlMs: 1_000, maxTtlMs: 300_000, staleForMs: 600_000 },
     addressGuard: { allow: [] },
@@ -72,6 +79,7 @@ test('the smallest file: every default of contract §2, paths relative to the fi
       idleTimeoutMs: 3_600_000,
       maxConnections: 0,
     },
+    redis: null,
   })
 })
 
@@ -131,8 +139,31 @@ test('every documented default may be written out, and every field that is built
 const REFUSED: readonly [lines: string, finding: RegExp][] = [
   ['concurrency: 2', /9:16 error SP1041 spec\.concurrency: worker processes are not built yet/],
   ['concurrency: 0', /SP1041 spec\.concurrency/],
-  ['redis: {url: redis://x}', /9:3 error SP1041 spec\.redis: shared limits are not built yet/],
-  ['meshConfig: {extensionProviders: [{name: x}]}', /SP1041 spec\.meshConfig\.extensionProviders/],
+  ['meshConfig: {extensionProviders: [{name: x}]}', /SP8300 extension provider x has no provider/],
+  ['audit: {path: /dev/stderr}', /9:17 error SP1000 spec\.audit\.path must be \/dev\/stdout or a file/],
+  ['audit: {}', /SP1033 spec\.audit\.path is required/],
+  ['audit: {path: /a}\n  meshConfig: {accessLogFile: /a}', /SP8503 \/a is the access log already/],
+  [
+    'meshConfig: {extensionProviders: [{name: x, opentelemetry: {service: a.b, port: 4317}}]}',
+    /error SP8500 provider x: OTLP over gRPC is not built → write http/,
+  ],
+  [
+    'meshConfig: {extensionProviders: [{name: x, opentelemetry: {service: a.b, port: 1, http: {headers: [{name: a}]}}}]}',
+    /SP8500 provider x: the header a needs value or envName/,
+  ],
+  [
+    'meshConfig: {extensionProviders: [{name: x, opentelemetry: {service: a.b, port: 1, http: {headers: [{name: Host, value: a}]}}}]}',
+    /SP8500 provider x: the header Host cannot be sent/,
+  ],
+  [
+    'meshConfig: {extensionProviders: [{name: x, zipkin: {service: 169.254.169.254, port: 9411}}]}',
+    /SP8301 service "169\.254\.169\.254" is a metadata address/,
+  ],
+  [
+    'meshConfig: {defaultConfig: {tracing: {sampling: 101}}}',
+    /SP1000 spec\.meshConfig\.defaultConfig\.tracing\.sampling/,
+  ],
+  ['meshConfig: {defaultConfig: {tracing: {zipkin: {address: a}}}}', /SP1030 unknown key "zipkin"/],
   ['tunnels: {idleTimeout: 900h}', /SP1000 spec\.tunnels\.idleTimeout: must be at most/],
   ['tunnels: {maxDuration: -1s}', /SP1000 spec\.tunnels\.maxDuration/],
   ['unauthenticatedPassthrough: maybe', /SP1000 spec\.unauthenticatedPassthrough: expected one of deny, allow/],
@@ -254,4 +285,14 @@ test('an admin port that is not on loopback is a warning', (t) => {
   assert.equal(settings?.admin.address, '0.0.0.0')
   for (const address of ['127.0.0.2', '"::1"'])
     assert.deepEqual(read(t, `${HEAD}  admin: {address: ${address}}\n`).findings, [])
+})
+
+test('tracing: warnings do not keep the gateway from starting', (t) => {
+  const { settings, findings } = read(
+    t,
+    `${HEAD}  meshConfig: {defaultProviders: {tracing: [otel]}, defaultConfig: {tracing: {customTags: {a: {}}}}}\n`,
+  )
+  assert.notEqual(settings, null)
+  assert.match(findings[0] ?? '', /warning SP8501 provider otel is none of meshConfig\.extensionProviders/)
+  assert.match(findings[1] ?? '', /warning SP8502 the tag a has no literal, environment or header/)
 })

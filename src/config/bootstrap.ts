@@ -1,13 +1,21 @@
 /** The bootstrap file → Settings. Every field is effective or refused by name; none is silently inert (contract §2). */
 import path from 'node:path'
 import type { SourceRef } from '../core/attributes.ts'
+import type { ExtensionProvider } from '../model/extension-providers.ts'
+import type { RedisSettings } from '../model/redis.ts'
 import type { Settings } from '../model/settings.ts'
 import { BOOTSTRAP, type BootstrapSpec } from './bootstrap-schema.ts'
 import { canonicalise } from './canonical.ts'
+import { tagsOf } from './custom-tags.ts'
+import { DIAGNOSTICS } from './diagnostics.ts'
+import { lowerProviders } from './extension-providers.ts'
+import { checkFileLogs } from './file-log-provider.ts'
 import { type Display, readText, top } from './files.ts'
 import { reportIssues } from './issues.ts'
 import { locator } from './position.ts'
+import { lowerRedis } from './redis.ts'
 import type { Report, Resource } from './resource.ts'
+import { adviseOnTracing } from './telemetry-tracing.ts'
 import { UNBUILT_FIELDS } from './unbuilt-fields.ts'
 import { parseYaml } from './yaml.ts'
 
@@ -35,8 +43,7 @@ type At = Resource['at']
 export function readBootstrap(file: string, options: BootstrapOptions, report: Report): Bootstrap {
   let failed = false
   const watched: Report = (code, at, message, extra) => {
-    // Every code used here is an error, but for YAML's warnings and the advice about the admin port.
-    if (code !== 'SP1013' && code !== 'SP1015' && code !== 'SP1043') failed = true
+    if ((extra?.severity ?? DIAGNOSTICS[code].severity) === 'error') failed = true
     report(code, at, message, extra)
   }
   const nothing: Bootstrap = {
@@ -75,8 +82,14 @@ export function readBootstrap(file: string, options: BootstrapOptions, report: R
   refuseUnbuilt(spec, at, watched)
   checkPorts(spec, at, watched)
   checkMeaning(spec, at, watched, options.checkAccessLogFormat)
+  const providersAt: At = (...path) => at('spec', 'meshConfig', 'extensionProviders', ...path)
+  const providers = lowerProviders(spec.meshConfig.extensionProviders, providersAt, watched)
+  if (options.checkAccessLogFormat !== undefined)
+    checkFileLogs(spec.meshConfig.extensionProviders, providersAt, watched, options.checkAccessLogFormat)
+  adviseOnTracing(spec, providers, at, watched)
   const resolve = (given: string) => path.resolve(path.dirname(file), given)
-  const settings = failed ? null : settingsOf(metadata, spec, resolve)
+  const redis = lowerRedis(spec.redis, (...path) => at('spec', 'redis', ...path), watched, resolve)
+  const settings = failed ? null : settingsOf(metadata, spec, providers, redis, resolve)
   return {
     settings,
     resourcePaths: spec.resources.map(resolve),
@@ -159,7 +172,15 @@ function checkMeaning(spec: BootstrapSpec, at: At, report: Report, checkFormat?:
     if (alias !== meshConfig.trustDomain) return
     report('SP1000', at('spec', 'meshConfig', 'trustDomainAliases', index), 'the trust domain is no alias of itself')
   })
-  const { accessLogEncoding: encoding, accessLogFormat: format } = meshConfig
+  const { accessLogEncoding: encoding, accessLogFile: file, accessLogFormat: format } = meshConfig
+  if (spec.audit?.path === '') report('SP1033', at('spec', 'audit'), 'spec.audit.path is required')
+  // The operational log has stderr to itself: a line of one must not stand within a line of the other.
+  else if (spec.audit?.path === '/dev/stderr')
+    report('SP1000', at('spec', 'audit', 'path'), 'spec.audit.path must be /dev/stdout or a file')
+  else if (spec.audit?.path === file && file !== '/dev/stdout')
+    report('SP8503', at('spec', 'audit', 'path'), `${file} is the access log already`, {
+      fix: 'write a file of its own',
+    })
   if (format === '') return
   // Istio falls back to the default format here; a log that is not what was asked for is not acceptable in an audit.
   const problem = (encoding === 'JSON' ? notAnObject(format) : null) ?? checkFormat?.(encoding, format) ?? null
@@ -180,6 +201,8 @@ function notAnObject(format: string): string | null {
 function settingsOf(
   metadata: { readonly name: string; readonly namespace: string; readonly labels: Readonly<Record<string, string>> },
   spec: BootstrapSpec,
+  extensionProviders: readonly ExtensionProvider[],
+  redis: RedisSettings | null,
   resolve: (given: string) => string,
 ): Settings {
   const { meshConfig: mesh, identity, dns, http } = spec
@@ -198,6 +221,10 @@ function settingsOf(
       accessLogFormat: mesh.accessLogFormat,
       pathNormalization: mesh.pathNormalization.normalization,
       connectTimeoutMs: mesh.connectTimeout,
+      extensionProviders,
+      defaultProviders: mesh.defaultProviders,
+      enableTracing: mesh.enableTracing,
+      defaultTracing: { ...mesh.defaultConfig.tracing, customTags: tagsOf(mesh.defaultConfig.tracing.customTags) },
     },
     identity: {
       certificateChain: unlessEmpty(identity.certificateChain),
@@ -205,6 +232,7 @@ function settingsOf(
       trustBundle: unlessEmpty(identity.trustBundle),
     },
     secretsDirectory: resolve(spec.secretsDirectory),
+    stateDirectory: spec.stateDirectory === null ? null : resolve(spec.stateDirectory),
     bindAddress: spec.bindAddress,
     unauthenticatedPassthrough: spec.unauthenticatedPassthrough,
     ports: Object.entries(spec.ports).map(([port, bindPort]) => ({ gatewayPort: Number(port), bindPort })),
@@ -212,7 +240,9 @@ function settingsOf(
     admin: spec.admin,
     metrics: spec.metrics,
     health: spec.health,
+    accessLog: spec.accessLog,
     tracing: spec.tracing,
+    audit: spec.audit === undefined ? null : { path: resolve(spec.audit.path) },
     tunnels: { idleTimeoutMs: spec.tunnels.idleTimeout, maxDurationMs: spec.tunnels.maxDuration },
     dns: { servers: dns.servers, minTtlMs: dns.minTtl, maxTtlMs: dns.maxTtl, staleForMs: dns.staleFor },
     addressGuard: spec.addressGuard,
@@ -224,5 +254,6 @@ function settingsOf(
       idleTimeoutMs: http.limits.idleTimeout,
       maxConnections: http.limits.maxConnections,
     },
+    redis,
   }
 }

@@ -3,11 +3,17 @@
  * config/diagnostics/, docs/diagnostics.md is generated from them.
  */
 import type { SourceRef } from '../core/attributes.ts'
+import { AUTHORIZER_CODES } from './diagnostics/authorizers.ts'
 import { EGRESS_CODES } from './diagnostics/egress.ts'
 import { FILE_CODES } from './diagnostics/files.ts'
+import { LIMIT_CODES } from './diagnostics/limits.ts'
 import { NETWORKING_CODES } from './diagnostics/networking.ts'
+import { REDIS_CODES } from './diagnostics/redis.ts'
 import { SECURITY_CODES } from './diagnostics/security.ts'
 import { SERVICE_CODES } from './diagnostics/services.ts'
+import { TELEMETRY_CODES } from './diagnostics/telemetry.ts'
+import { TOKEN_CODES } from './diagnostics/tokens.ts'
+import { TRACING_CODES } from './diagnostics/tracing.ts'
 
 export type Severity = 'error' | 'warning' | 'info'
 
@@ -20,6 +26,12 @@ export const DIAGNOSTICS = {
   ...SERVICE_CODES,
   ...SECURITY_CODES,
   ...EGRESS_CODES,
+  ...AUTHORIZER_CODES,
+  ...LIMIT_CODES,
+  ...REDIS_CODES,
+  ...TOKEN_CODES,
+  ...TELEMETRY_CODES,
+  ...TRACING_CODES,
 } as const satisfies Record<string, DiagnosticRow>
 
 export type DiagnosticCode = keyof typeof DIAGNOSTICS

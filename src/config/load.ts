@@ -7,6 +7,7 @@ import { assemble } from './assemble.ts'
 import { type CheckAccessLogFormat, readBootstrap } from './bootstrap.ts'
 import type { Diagnostic } from './diagnostics.ts'
 import { type Display, displayFromHere, top } from './files.ts'
+import { type Inventory, inventoryOf, NOTHING_THERE } from './inventory.ts'
 import { KINDS } from './kinds/index.ts'
 import { type ReadResult, readResources, type UnsupportedFinding } from './read.ts'
 import { collectDiagnostics } from './report.ts'
@@ -27,6 +28,8 @@ export type LoadResult = {
   readonly model: GatewayModel | null
   /** Sorted by file, line, column. */
   readonly diagnostics: readonly Diagnostic[]
+  /** What it was made of; nothing where no audit stream wants to know. */
+  readonly inventory: Inventory
   /** Every file and directory whose change may change the result: what to watch. Absolute paths. */
   readonly files: readonly string[]
 }
@@ -42,11 +45,14 @@ export function loadConfiguration(file: string, options: LoadOptions = {}): Load
   const settings =
     bootstrap.settings === null ? null : (options.adjustSettings?.(bootstrap.settings) ?? bootstrap.settings)
   let model: GatewayModel | null = null
+  let inventory = NOTHING_THERE
   guarded(report, display(bootstrapFile), () => {
     const options = { kinds: KINDS, defaultNamespace: namespace, display, namedAt: resourcePathAt }
     const read = readResources(resourcePaths, options, report)
     reportUnsupported(read.unsupported, settings, report)
     if (settings !== null) model = assemble(settings, read.resources, report)
+    if (settings !== null && settings.audit !== null)
+      inventory = inventoryOf(read.resources, settings, top(display(bootstrapFile)))
   })
   const diagnostics = sorted()
   const usable = diagnostics.every((each) => each.severity !== 'error') ? (model as GatewayModel | null) : null
@@ -56,7 +62,7 @@ export function loadConfiguration(file: string, options: LoadOptions = {}): Load
     files.add(settings.secretsDirectory)
   }
   if (usable !== null) for (const each of credentialPaths(usable)) files.add(each)
-  return { settings, model: usable, diagnostics, files: [...files] }
+  return { settings, model: usable, diagnostics, inventory, files: [...files] }
 }
 
 /** Checks resource files without a bootstrap: structure and what each resource says alone (`validate DIR…`). */

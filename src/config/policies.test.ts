@@ -1,4 +1,4 @@
-/** Lowering: scope (behaviour §1.7), aliases (§1.10), what is refused until it can be honoured, and the warnings. */
+/** Lowering: scope (behaviour §1.7), aliases (§1.10), and the warnings. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { ListenerModel, ServerModel, ServerTls } from '../model/listener.ts'
@@ -109,36 +109,49 @@ test('a rule becomes conditions with their places', () => {
   assert.deepEqual(shape(policy.rules[0]?.when), [['request.headers[A]', '1', '']])
 })
 
-describe('what cannot be honoured yet is an error where it applies', () => {
+describe('conditions on tokens', () => {
   const from = (source: object) => ({ spec: { rules: [{ from: [{ source }] }] } })
-  const elsewhere = { namespace: 'mytest' }
-  const cases: readonly (readonly [what: string, policy: PolicySpec, code: string])[] = [
-    ['CUSTOM', { spec: { action: 'CUSTOM', provider: { name: 'x' }, rules: [{}] } }, 'SP5011'],
-    ['requestPrincipals', from({ requestPrincipals: ['*'] }), 'SP5012'],
-    ['notRequestPrincipals', from({ notRequestPrincipals: ['*'] }), 'SP5012'],
-    ['claims', { spec: { rules: [{ when: [{ key: 'request.auth.claims[iss]', values: ['x'] }] }] } }, 'SP5012'],
+  const verified: PolicySpec = {
+    kind: 'RequestAuthentication',
+    spec: { jwtRules: [{ issuer: 'https://issuer.example' }] },
+  }
+  const cases: readonly (readonly [what: string, policy: PolicySpec])[] = [
+    ['requestPrincipals', from({ requestPrincipals: ['*'] })],
+    ['notRequestPrincipals', from({ notRequestPrincipals: ['*'] })],
+    ['claims', { spec: { rules: [{ when: [{ key: 'request.auth.claims[iss]', values: ['x'] }] }] } }],
     [
       'audiences',
       { spec: { action: 'DENY', rules: [{ when: [{ key: 'request.auth.audiences', notValues: ['x'] }] }] } },
-      'SP5012',
     ],
-    ['RequestAuthentication', { kind: 'RequestAuthentication', spec: { jwtRules: [{ issuer: 'x' }] } }, 'SP5012'],
   ]
-  for (const [what, policy, code] of cases)
-    test(what, () => {
-      assert.ok(codes(policy).includes(`${code} error`))
-      assert.deepEqual(codes({ ...policy, ...elsewhere }), [`${code} warning`])
+  for (const [what, policy] of cases)
+    test(`${what}: a warning where nobody verifies tokens, nothing where somebody does`, () => {
+      assert.deepEqual(codes(policy), ['SP8202 warning'])
+      assert.deepEqual(codes({ ...policy, namespace: 'mytest' }), [])
+      assert.deepEqual(lower([policy, verified]).diagnostics, [])
+      // One for other workloads verifies nothing here.
+      const { diagnostics } = lower([policy, { ...verified, namespace: 'mytest' }])
+      assert.deepEqual(
+        diagnostics.map(({ code }) => code),
+        ['SP8202'],
+      )
     })
-  test('a RequestAuthentication without rules verifies nothing: a warning', () => {
-    assert.deepEqual(codes({ kind: 'RequestAuthentication' }), ['SP5012 warning'])
-    assert.deepEqual(codes({ kind: 'RequestAuthentication', ...elsewhere }), [])
-  })
-  test('the name is told', () => {
-    const { diagnostics } = lower([
-      { kind: 'RequestAuthentication', name: 'jwt', spec: { jwtRules: [{ issuer: 'x' }] } },
-    ])
-    assert.ok(diagnostics.some(({ message }) => message.includes('RequestAuthentication istio-system/jwt')))
-  })
+})
+
+test('a principal of an issuer that nobody is asked about', () => {
+  const verified: PolicySpec = {
+    kind: 'RequestAuthentication',
+    spec: { jwtRules: [{ issuer: 'https://i.example/' }, { issuer: 'https://j.example' }] },
+  }
+  const found = (requestPrincipals: readonly string[], more = verified) =>
+    lower([{ spec: { rules: [{ from: [{ source: { requestPrincipals } }] }] } }, more]).diagnostics.map(
+      ({ code, fix }) => [code, fix],
+    )
+  assert.deepEqual(found(['*', '*/u', 'https://i.example//u', 'https://j.example/*', 'https*']), [])
+  const issuers = 'the issuers are "https://i.example/", "https://j.example"; a principal is ISSUER/SUBJECT'
+  assert.deepEqual(found(['https://i.example/u']), [['SP8206', issuers]])
+  const anyIssuer: PolicySpec = { ...verified, spec: { jwtRules: [{ jwksUri: 'https://i.example/k' }] } }
+  assert.deepEqual(found(['x/u'], anyIssuer), [['SP8204', null]])
 })
 
 describe('warnings', () => {

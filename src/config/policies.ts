@@ -1,13 +1,14 @@
 /**
  * The AuthorizationPolicies of this gateway: which apply (behaviour §1.7), what their rules say as conditions (as istio's
- * pilot/pkg/security/authz/model), and what cannot be honoured yet. CUSTOM and JWT never load as "allow": they are errors.
+ * pilot/pkg/security/authz/model). Whom CUSTOM policies ask is config/authorizer.ts.
  */
 import type { ListenerModel } from '../model/listener.ts'
 import type { ConditionModel, PolicyModel, RuleModel } from '../model/policy.ts'
 import type { Settings } from '../model/settings.ts'
+import type { TokenRuleModel } from '../model/token.ts'
 import type { AuthorizationPolicySpec, OperationSpec, RuleSpec, SourceSpec } from './kinds/authorization-policy.ts'
-import type { RequestAuthenticationSpec } from './kinds/request-authentication.ts'
 import { adviseOnPolicy } from './policy-advice.ts'
+import { conditionsOf } from './policy-listener-advice.ts'
 import { selectsGateway } from './policy-target.ts'
 import type { Report, Resource } from './resource.ts'
 import { expandPrincipals, expandTrustDomains } from './trust-domains.ts'
@@ -38,26 +39,24 @@ const OPERATION_FIELDS: readonly FieldRow<OperationSpec>[] = [
 
 /**
  * The policies that apply to this gateway, ordered by name, then namespace. `listeners`, when given, are what port and
- * tunnel warnings are checked against (else `settings.ports`). Reports CUSTOM, JWT conditions and RequestAuthentication
- * that apply here as errors.
+ * tunnel warnings are checked against (else `settings.ports`); `tokenRules`, which tokens are verified.
  */
 export function lowerPolicies(
   settings: Settings,
   resources: readonly Resource[],
   report: Report,
   listeners: readonly ListenerModel[] = [],
+  tokenRules: readonly TokenRuleModel[] = [],
 ): readonly PolicyModel[] {
   const policies: PolicyModel[] = []
   for (const resource of resources) {
     if (!resource.apiVersion.startsWith('security.istio.io/')) continue
-    if (resource.kind === 'RequestAuthentication')
-      refuseAuthentication(resource as Resource<RequestAuthenticationSpec>, settings, report)
     if (resource.kind !== 'AuthorizationPolicy') continue
     const policy = resource as Policy
     if (!selectsGateway(policy, settings, report)) continue
     const model = lowerPolicy(policy, settings, report)
-    if (model === null) continue
     adviseOnPolicy(policy, model, settings, listeners, report)
+    adviseOnTokens(model, tokenRules, report)
     policies.push(model)
   }
   return policies.sort((a, b) => compare(a.name, b.name) || compare(a.namespace, b.namespace))
@@ -69,29 +68,13 @@ function compare(a: string, b: string): number {
   return a < b ? -1 : 1
 }
 
-function refuseAuthentication(resource: Resource<RequestAuthenticationSpec>, settings: Settings, report: Report): void {
-  if (!selectsGateway(resource, settings, report)) return
-  const name = `RequestAuthentication ${resource.namespace}/${resource.name}`
-  // Without rules it verifies nothing, so leaving it out changes nothing.
-  const severity = (resource.spec.jwtRules ?? []).length === 0 ? 'warning' : 'error'
-  report('SP5012', resource.at('spec', 'jwtRules'), `${name} applies to this gateway, which does not verify JWTs yet`, {
-    fix: 'give it a selector that leaves this gateway out, or remove it',
-    severity,
-  })
-}
-
-/** null: cannot be honoured (reported). */
-function lowerPolicy(policy: Policy, settings: Settings, report: Report): PolicyModel | null {
-  const { action = 'ALLOW', rules = [] } = policy.spec
-  if (action === 'CUSTOM') {
-    const what = `AuthorizationPolicy ${policy.namespace}/${policy.name} has action CUSTOM, which is not supported yet`
-    report('SP5011', policy.at('spec', 'action'), what, { fix: 'use ALLOW or DENY, or select other workloads' })
-    return null
-  }
+function lowerPolicy(policy: Policy, settings: Settings, report: Report): PolicyModel {
+  const { action = 'ALLOW', provider, rules = [] } = policy.spec
   return {
     namespace: policy.namespace,
     name: policy.name,
     action,
+    ...(action === 'CUSTOM' ? { provider: provider?.name ?? '' } : {}),
     dryRun: policy.annotations['istio.io/dry-run'] === 'true',
     source: policy.at(),
     rules: rules.map((rule, i) => lowerRule(policy, rule, ['spec', 'rules', i], settings, report)),
@@ -100,10 +83,9 @@ function lowerPolicy(policy: Policy, settings: Settings, report: Report): Policy
 
 function lowerRule(policy: Policy, rule: RuleSpec, path: Path, settings: Settings, report: Report): RuleModel {
   const condition = (key: string, values: readonly string[], notValues: readonly string[], at: Path) => {
-    refuseJwt(policy, key, at, report)
     if (key.startsWith('experimental.'))
       report('SP5013', policy.at(...at), `${key} cannot be judged by this gateway`, {
-        fix: policy.spec.action === 'DENY' ? 'the condition is taken to hold' : 'the rule never matches',
+        fix: (policy.spec.action ?? 'ALLOW') === 'ALLOW' ? 'the rule never matches' : 'the condition is taken to hold',
       })
     const lower = (list: readonly string[]) => lowerValues(key, list, policy, settings)
     return { key, values: lower(values), notValues: lower(notValues), source: policy.at(...at) }
@@ -132,19 +114,41 @@ function lowerRule(policy: Policy, rule: RuleSpec, path: Path, settings: Setting
   }
 }
 
-/** A token condition that is dropped would widen access, so the policy does not load at all. */
-function refuseJwt(policy: Policy, key: string, at: Path, report: Report): void {
-  if (!key.startsWith('request.auth.')) return
-  const what = `${at.at(-1) === 'requestPrincipals' || at.at(-1) === 'notRequestPrincipals' ? String(at.at(-1)) : key}`
+/** Where no token is verified no request has one: an ALLOW that asks for one never matches, a negated DENY always. */
+function adviseOnTokens(policy: PolicyModel, tokenRules: readonly TokenRuleModel[], report: Report): void {
+  const conditions = policy.rules.flatMap(conditionsOf)
+  if (tokenRules.length > 0) return adviseOnIssuers(conditions, tokenRules, report)
+  const asked = conditions.find(({ key }) => key.startsWith('request.auth.'))
+  if (asked === undefined) return
   const name = `AuthorizationPolicy ${policy.namespace}/${policy.name}`
   report(
-    'SP5012',
-    policy.at(...at),
-    `${name} applies to this gateway and asks for ${what}, but JWTs are not verified yet`,
+    'SP8202',
+    asked.source,
+    `${name} asks for ${asked.key}, but no token is verified here, so no request has one`,
     {
-      fix: 'select other workloads, or use conditions on the caller (principals, namespaces)',
+      fix: 'add a RequestAuthentication that selects this gateway',
     },
   )
+}
+
+/** A principal of an issuer that no rule is for; a star stands for any, and only at the beginning or the end. */
+function adviseOnIssuers(
+  conditions: readonly ConditionModel[],
+  tokenRules: readonly TokenRuleModel[],
+  report: Report,
+): void {
+  const issuers = tokenRules.map(({ issuer }) => issuer)
+  if (issuers.includes(null)) return
+  for (const { key, values, notValues, source } of conditions) {
+    if (key !== 'request.auth.principal') continue
+    for (const value of [...values, ...notValues]) {
+      const issuer = value.slice(0, Math.max(value.lastIndexOf('/'), 0))
+      if (issuer === '' || issuer.startsWith('*') || issuers.includes(issuer)) continue
+      report('SP8206', source, `no token of the issuer ${JSON.stringify(issuer)} is verified here`, {
+        fix: `the issuers are ${issuers.map((each) => JSON.stringify(each)).join(', ')}; a principal is ISSUER/SUBJECT`,
+      })
+    }
+  }
 }
 
 /** What a value means once the policy's namespace and the mesh's trust domains are known. */

@@ -30,12 +30,15 @@ export function adviseOnListeners(
     action,
     rule,
     // Nothing leaves by a port that nobody speaks for: no rule is lost there.
-    reached.filter(({ servers }) =>
-      servers.some(({ tunnelTable, name }) => tunnelTable !== null && !name.startsWith('unclaimed:')),
-    ),
+    reached.filter(carriesTunnels),
     report,
   )
   adviseOnNobody(action, rule, reached, report)
+}
+
+/** True when somebody speaks for tunnels there. */
+export function carriesTunnels({ servers }: ListenerModel): boolean {
+  return servers.some(({ tunnelTable, name }) => tunnelTable !== null && !name.startsWith('unclaimed:'))
 }
 
 /** Behaviour §1.6: on tunnels a DENY loses its HTTP-only conditions and grows; an ALLOW rule with one never matches. */
@@ -48,6 +51,8 @@ function adviseOnTunnels(
   const dropped = conditionsOf(rule).filter(isHttpOnly)
   const [first] = dropped
   if (first === undefined || tunnels.length === 0 || action === 'AUDIT') return
+  // config/authorizer.ts tells of tunnels.
+  if (action === 'CUSTOM') return
   const keys = [...new Set(dropped.map((condition) => condition.key))].join(', ')
   const lost = `on tunnels (port ${ports(tunnels)}) ${keys} cannot be judged: there this rule`
   if (action === 'DENY')
@@ -98,7 +103,7 @@ function ports(listeners: readonly ListenerModel[]): string {
 }
 
 /** Whether the rule's own port conditions leave this bound port in; 0 is not known before start-up. */
-function canReach(rule: RuleModel, bindPort: number): boolean {
+export function canReach(rule: RuleModel, bindPort: number): boolean {
   const fits = (conditions: readonly ConditionModel[]) =>
     conditions.every(({ key, values, notValues }) => {
       if (key !== 'destination.port' || bindPort === 0) return true

@@ -1,10 +1,12 @@
 /** The registry of hosts, and the clusters that routes and egress policies ask for (behaviour §2, §4.5; contract §3). */
 import type { SourceRef } from '../core/attributes.ts'
 import type { ClusterModel } from '../model/cluster.ts'
+import type { ProviderService } from '../model/extension-providers.ts'
 import type { RegisteredHost } from '../model/route.ts'
 import type { Settings } from '../model/settings.ts'
 import { indexDestinationRules } from './destination-rules.ts'
 import { qualify } from './hostname.ts'
+import { ownCluster, unregistered } from './own-cluster.ts'
 import type { Report, Resource } from './resource.ts'
 import { createCatalogue } from './service-catalogue.ts'
 import { buildCluster, clusterName, type Missing } from './service-cluster.ts'
@@ -35,6 +37,11 @@ export type Services = {
    * of a DestinationRule goes around them. Reported: TLS around TLS, and `tcp` bytes to a name nobody asked for.
    */
   streamClusterFor(destination: Destination, bytes: 'tls' | 'tcp'): string
+  /**
+   * A service of the operator's own (an extension provider), which no caller's request is led to: what the registry says of
+   * it, else its name in DNS, in plain text. `http2`: it speaks nothing else.
+   */
+  ownClusterFor(service: ProviderService, http2: boolean, at: SourceRef): string
   /** True when the endpoints of a cluster that was asked for are chosen by a hash of the request. */
   isHashed(name: string): boolean
   /** All that were asked for, by name. */
@@ -128,6 +135,14 @@ export function buildServices(settings: Settings, resources: readonly Resource[]
         { fix: 'take the port out of the DestinationRule, unless a proxy that takes TLS off stands there' },
       )
       return name
+    },
+    ownClusterFor({ host, port }, http2, at) {
+      const name = clusterName(port, '', host)
+      const context = { settings, catalogue, rules, workloads, report }
+      const known = built.get(name) ?? buildCluster(context, { host, port, subset: '' })
+      const own = ownCluster('missing' in known ? unregistered(name, host, port, settings, at) : known, http2)
+      built.set(own.name, own)
+      return own.name
     },
     isHashed(name) {
       const found = built.get(name)

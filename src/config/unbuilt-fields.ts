@@ -29,18 +29,6 @@ export const UNBUILT_FIELDS: readonly UnbuiltField[] = [
     why: 'revocation lists are not built yet',
     fix: 'leave it out',
   },
-  {
-    field: 'redis',
-    holdsAnyway: (spec) => isEmpty(spec.redis),
-    why: 'shared limits are not built yet',
-    fix: 'leave it out',
-  },
-  {
-    field: 'meshConfig.extensionProviders',
-    holdsAnyway: (spec) => isEmpty(spec.meshConfig.extensionProviders),
-    why: 'external authorization is not built yet',
-    fix: 'leave it out',
-  },
 ]
 
 function isEmpty(value: unknown): boolean {

@@ -52,6 +52,7 @@ class Watcher implements ConfigurationWatcher {
   readonly #stableMs: number
   readonly #poll: NodeJS.Timeout
   readonly #watchers = new Map<string, FSWatcher>()
+  #names: ReadonlyMap<string, Names> = new Map()
   readonly #cache = new Map<string, CachedHash>()
   #paths: readonly string[]
   #next: NodeJS.Timeout | null = null
@@ -131,16 +132,19 @@ class Watcher implements ConfigurationWatcher {
   }
 
   /** Events are taken from directories, never from files: editors and volumes replace files by renaming. */
-  #follow(directories: ReadonlySet<string>): void {
+  #follow(directories: ReadonlyMap<string, Names>): void {
+    this.#names = directories
     for (const [directory, watcher] of this.#watchers) {
       if (directories.has(directory)) continue
       watcher.close()
       this.#watchers.delete(directory)
     }
-    for (const directory of directories) {
+    for (const directory of directories.keys()) {
       if (this.#watchers.has(directory)) continue
       try {
-        const watcher = watch(directory, { persistent: false }, () => this.#soon(EVENT_DELAY_MS))
+        const watcher = watch(directory, { persistent: false }, (_event, name) => {
+          if (concerns(this.#names.get(directory), name)) this.#soon(EVENT_DELAY_MS)
+        })
         const drop = () => {
           watcher.close()
           if (this.#watchers.get(directory) === watcher) this.#watchers.delete(directory)
@@ -154,6 +158,15 @@ class Watcher implements ConfigurationWatcher {
   }
 }
 
+/** Which entries of a directory matter. */
+type Names = ReadonlySet<string> | 'all'
+
+/** An access log in the directory of the bootstrap file changes all the time, and is no reason to look. */
+function concerns(names: Names | undefined, name: string | null): boolean {
+  // `..data` is how a Kubernetes volume exchanges all of its files at once.
+  return name === null || names === undefined || names === 'all' || names.has(name) || name.startsWith('..')
+}
+
 /** True when a path of `now` is new or has other contents than `before`; paths that are no longer watched do not count. */
 function differs(now: ReadonlyMap<string, string>, before: ReadonlyMap<string, string>): boolean {
   for (const [file, digest] of now) if (before.get(file) !== digest) return true
@@ -162,7 +175,7 @@ function differs(now: ReadonlyMap<string, string>, before: ReadonlyMap<string, s
 
 /** One look: a digest of names and contents for each path, and the directories whose events matter. */
 class Scan {
-  readonly directories = new Set<string>()
+  readonly directories = new Map<string, Set<string> | 'all'>()
   readonly #cache: Map<string, CachedHash>
   readonly #used = new Set<string>()
 
@@ -172,7 +185,10 @@ class Scan {
 
   async digest(given: string): Promise<string> {
     // The parent too: it reports when the path itself, perhaps a link, is replaced.
-    this.directories.add(path.dirname(given))
+    const parent = path.dirname(given)
+    const names = this.directories.get(parent)
+    if (names === undefined) this.directories.set(parent, new Set([path.basename(given)]))
+    else if (names !== 'all') names.add(path.basename(given))
     const lines: string[] = []
     await this.#entry(given, 0, lines)
     return createHash('sha256').update(lines.join('\n')).digest('hex')
@@ -187,7 +203,7 @@ class Scan {
       const facts = await stat(file, { bigint: true })
       if (facts.isDirectory()) {
         if (depth > MAX_DEPTH) return
-        this.directories.add(file)
+        this.directories.set(file, 'all')
         lines.push(`directory ${file}`)
         for (const name of (await readdir(file)).sort()) {
           if (!name.startsWith('.')) await this.#entry(path.join(file, name), depth + 1, lines)

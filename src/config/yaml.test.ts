@@ -86,7 +86,7 @@ test('a billion laughs are refused quickly', () => {
   const { values, findings } = read(lines.join('\n'))
   assert.deepEqual(values, [])
   assert.match(findings[0] ?? '', /SP1012 the aliases of this file expand to more than 50000 nodes/)
-  assert.ok(performance.now() - before < 5_000)
+  assert.ok(performance.now() - before < 20_000, 'it would take hours')
 })
 
 test('what Kubernetes would read otherwise is warned about', () => {

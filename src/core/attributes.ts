@@ -80,6 +80,21 @@ export type HttpAttributes = {
   readonly headers: HeaderList
 }
 
+/**
+ * What a verified token says (RequestAuthentication). There is one only after its signature, issuer, audience and times
+ * have been found good; a request without a token has none.
+ */
+export type TokenFacts = {
+  /** `iss/sub`; null where the token lacks one of the two. */
+  readonly principal: string | null
+  /** `aud`, as a list. */
+  readonly audiences: readonly string[]
+  /** `azp`. */
+  readonly presenter: string | null
+  /** The payload, a JSON object as it was parsed. */
+  readonly claims: Readonly<Record<string, unknown>>
+}
+
 /** All a policy or a route may look at. `http: null` is a tunnel: HTTP-only conditions cannot hold there. */
 export type Attributes = {
   readonly peer: Peer
@@ -90,6 +105,8 @@ export type Attributes = {
   readonly destinationPort: number
   readonly gatewayPort: number
   readonly sni: string | null
+  /** null: no token, or nobody has verified one. */
+  readonly token: TokenFacts | null
   readonly http: HttpAttributes | null
 }
 

@@ -29,19 +29,26 @@ const TRACE: ReadonlySet<string> = new Set([
   'tracestate',
   'baggage',
   'b3',
-  'x-b3-traceid',
-  'x-b3-spanid',
-  'x-b3-parentspanid',
-  'x-b3-sampled',
-  'x-b3-flags',
   'x-ot-span-context',
   'grpc-trace-bin',
   'x-cloud-trace-context',
-  'x-datadog-trace-id',
-  'x-datadog-parent-id',
-  'x-datadog-sampling-priority',
   'sw8',
+  'sw8-correlation',
+  'sw8-x',
+  'uber-trace-id',
+  'jaeger-baggage',
+  'jaeger-debug-id',
+  'x-amzn-trace-id',
+  'x-client-trace-id',
+  'elastic-apm-traceparent',
+  'newrelic',
 ])
+/** Families of them: Zipkin, Lightstep, Jaeger, Datadog, Instana. */
+const TRACE_FAMILY = /^(?:x-b3-|ot-tracer-|ot-baggage-|uberctx-|x-datadog-|x-instana-)/
+
+function isTraceHeader(name: string): boolean {
+  return TRACE.has(name) || TRACE_FAMILY.test(name)
+}
 
 /** Fields of the mesh and of other proxies: never leave for a MESH_EXTERNAL destination, and callers cannot steer us with them. */
 export function isMeshHeader(name: string): boolean {
@@ -145,7 +152,7 @@ export function outgoingHeaders(headers: HeaderList, rules: OutgoingRules): stri
       rules.nominated.has(name)
     )
       continue
-    if (!rules.propagateTrace && TRACE.has(name)) continue
+    if (!rules.propagateTrace && isTraceHeader(name)) continue
     if (name === 'cookie') {
       // HTTP/2 may split cookies into several fields; HTTP/1.1 wants one (RFC 9113 §8.2.3).
       if (cookie >= 0) {
@@ -218,7 +225,7 @@ export function outgoingTrailers(
   const out: string[] = []
   for (let i = 0; i < trailers.length; i += 2) {
     const name = trailers[i] as string
-    if (NOT_IN_TRAILERS.has(name) || HOP_BY_HOP.has(name) || name.startsWith('if-') || TRACE.has(name)) continue
+    if (NOT_IN_TRAILERS.has(name) || HOP_BY_HOP.has(name) || name.startsWith('if-') || isTraceHeader(name)) continue
     if (isMeshHeader(name) || nominated.has(name) || omitted(name)) continue
     out.push(name, trailers[i + 1] as string)
   }

@@ -31,5 +31,5 @@ test('patterns that make a backtracking engine explode stay fast', () => {
   const { matches } = compileRegex('(a|aa)+b')
   const started = performance.now()
   assert.equal(matches('a'.repeat(20_000)), false)
-  assert.ok(performance.now() - started < 2000)
+  assert.ok(performance.now() - started < 10_000, 'it would take years')
 })

@@ -48,6 +48,11 @@ export type ClusterStats = {
   ssl_fail_verify_san: number
   /** Answers that the address guard dropped. */
   address_denied: number
+  /** Checks of an authorizer by what came of them; `failure_mode_allowed`: let through although it could not be asked. */
+  ext_authz_ok: number
+  ext_authz_denied: number
+  ext_authz_error: number
+  ext_authz_failure_mode_allowed: number
   membership_total: number
   membership_healthy: number
   /** Refused by the address guard. */
@@ -107,6 +112,10 @@ export function newClusterStats(name: string): ClusterStats {
     ssl_fail_verify_error: 0,
     ssl_fail_verify_san: 0,
     address_denied: 0,
+    ext_authz_ok: 0,
+    ext_authz_denied: 0,
+    ext_authz_error: 0,
+    ext_authz_failure_mode_allowed: 0,
     membership_total: 0,
     membership_healthy: 0,
     membership_excluded: 0,

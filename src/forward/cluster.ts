@@ -207,15 +207,16 @@ export class UpstreamCluster {
     const { model } = this
     if (model.discovery === 'dynamic') {
       const port = portOverride ?? model.dynamicPort
-      return [{ address: host, port, weight: 1, priority: 0, origin: 'resolved', firstOnly: false }]
+      const origin = model.own === true ? 'static' : 'resolved'
+      return [{ address: host, port, weight: 1, priority: 0, origin, firstOnly: false }]
     }
     return model.endpoints.map(({ address, port, weight, priority }) => ({
       address,
       port,
       weight,
       priority,
-      // An address that the operator wrote down is meant; a name's answers are anybody's.
-      origin: isIP(address) === 0 ? 'resolved' : 'static',
+      // An address that the operator wrote down is meant; a name's answers are anybody's, unless the service is the operator's.
+      origin: isIP(address) === 0 && model.own !== true ? 'resolved' : 'static',
       firstOnly: model.discovery === 'dns-first',
     }))
   }

@@ -165,7 +165,8 @@ class Attempt extends EventEmitter {
     // Node holds the head back until there is body to go with it; a caller may want an answer before it sends any.
     if (body !== null)
       setImmediate(() => {
-        if (!request.writableEnded && !request.destroyed) request.flushHeaders()
+        // `flushHeaders` would write it in UTF-8: two bytes for each one from 0x80 up.
+        if (!request.writableEnded && !request.destroyed) request.write('', 'latin1')
       })
   }
 

@@ -226,7 +226,7 @@ test('idle timeout: a connection that carries something stays, one at rest goes'
 
 test('http2KeepAlive: PINGs at rest and at work; one without an answer ends the connection', async () => {
   await using origin = await startFrameOrigin()
-  using upstream = h2Upstream(origin.port, { pool: { http2KeepAlive: { intervalMs: 30, timeoutMs: 60 } } })
+  using upstream = h2Upstream(origin.port, { pool: { http2KeepAlive: { intervalMs: 30, timeoutMs: 1_000 } } })
   const sent = upstream.send()
   const server = await origin.connection(0)
   await server.request(0)

@@ -114,13 +114,13 @@ test('a connection given back is taken again, last in, first out; counters follo
 
 test('idle connections die of age, of the other end closing, and of bytes nobody asked for', async () => {
   await using origin = await startRawOrigin()
-  for (const end of [
-    (index: number) => origin.connections[index]?.socket.end(),
-    (index: number) => origin.connections[index]?.reset(),
-    (index: number) => origin.connections[index]?.socket.write('x'),
-    () => undefined,
-  ]) {
-    const target = pool(origin.port, { idleTimeoutMs: 40 })
+  for (const [idleTimeoutMs, end] of [
+    [3_600_000, (index: number) => origin.connections[index]?.socket.end()],
+    [3_600_000, (index: number) => origin.connections[index]?.reset()],
+    [3_600_000, (index: number) => origin.connections[index]?.socket.write('x')],
+    [400, () => undefined],
+  ] as const) {
+    const target = pool(origin.port, { idleTimeoutMs })
     const connection = await open(target)
     const index = origin.connections.length - 1
     connection.release()

@@ -120,17 +120,20 @@ test('a silent server does not hold up a request that a stale answer can serve',
   await dns.resolver.lookup('site.example')
   reply = { kind: 'silence' }
   dns.clock.now += 31_000
-  const started = performance.now()
-  const found = await dns.resolver.lookup('site.example')
-  assert.ok(performance.now() - started < 1_000)
+  // Nobody who has nothing to fall back on is done before it.
+  const other = dns.resolver.lookup('other.example')
+  const found = await Promise.race([dns.resolver.lookup('site.example'), other])
   assert.deepEqual([found.addresses, found.stale], [['93.184.216.34'], true])
 })
 
 test('an unanswered AAAA does not hold up an answered A', async () => {
-  await using dns = await start(({ type }) => (type === 'A' ? answer(['93.184.216.34'], 30) : { kind: 'silence' }))
-  const started = performance.now()
-  assert.deepEqual((await dns.resolver.lookup('site.example')).addresses, ['93.184.216.34'])
-  assert.ok(performance.now() - started < 1_000)
+  await using dns = await start(({ type, name }) =>
+    type === 'A' && name === 'site.example' ? answer(['93.184.216.34'], 30) : { kind: 'silence' },
+  )
+  // One that has no answer at all waits for the resolver's own time-out.
+  const other = dns.resolver.lookup('other.example')
+  const found = await Promise.race([dns.resolver.lookup('site.example'), other])
+  assert.deepEqual([found.name, found.addresses], ['site.example', ['93.184.216.34']])
 })
 
 test('a truncated answer is fetched over TCP, and a flood of addresses is cut', async () => {

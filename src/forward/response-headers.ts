@@ -16,13 +16,15 @@ export type CleanedHeaders =
 
 const KEEP_ALIVE_TIMEOUT = /(?:^|[,;\s])timeout=(\d{1,6})(?:$|[,;\s])/i
 
-/** `cleanFields` for names in any case. */
+/** As the engine `wire` reads it: with zeros in front some would take it for octal. */
+const LENGTH = /^(?:0|[1-9]\d{0,14})$/
+
+/** `cleanFields` for names in any case, and for lengths that nobody has read yet. */
 export function cleanResponseHeaders(raw: readonly string[], http10: boolean, maxHeaders: number): CleanedHeaders {
-  return cleanFields(
-    raw.map((text, i) => (i % 2 === 0 ? text.toLowerCase() : text)),
-    http10,
-    maxHeaders,
-  )
+  const fields = raw.map((text, i) => (i % 2 === 0 ? text.toLowerCase() : text))
+  if (fields.some((text, i) => i % 2 === 1 && fields[i - 1] === 'content-length' && !LENGTH.test(text)))
+    return { headers: null, why: 'content_length' }
+  return cleanFields(fields, http10, maxHeaders)
 }
 
 /**

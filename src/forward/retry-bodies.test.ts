@@ -96,10 +96,10 @@ for (const [engine, create] of Object.entries(ENGINES)) {
       onRequest: ({ socket }) => socket.write('HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nsl'),
     })
     using upstream = testUpstream(clusterModel(slow.port), undefined, { forwarder: create() })
-    const policy = retryModel({ perTryTimeoutMs: 30, on: ['5xx'] })
+    const policy = retryModel({ perTryTimeoutMs: 300, on: ['5xx'] })
     const sent = upstream.send({}, policy)
     const { response } = responseOf(await sent.outcome)
-    setTimeout(() => slow.connections[0]?.socket.write('ow'), 90)
+    setTimeout(() => slow.connections[0]?.socket.write('ow'), 600)
     let text = ''
     for await (const chunk of response.body) text += String(chunk)
     assert.equal(text, 'slow')
@@ -114,7 +114,7 @@ for (const [engine, create] of Object.entries(ENGINES)) {
     const body = new PassThrough()
     const uploading = uphill.send({ method: 'POST', body }, policy)
     body.write('half')
-    setTimeout(() => body.end(), 90)
+    setTimeout(() => body.end(), 600)
     assert.equal(responseOf(await uploading.outcome).status, 200)
     assert.equal(origin.connections.length, 1)
   })

@@ -24,6 +24,7 @@ import type { ExchangeRecord } from '../observe/record.ts'
 import { type Dressing, dressedFields, type FactsFor } from '../runtime/outgoing.ts'
 import type { Downstream } from './downstream.ts'
 import type { Environment, HttpConnection } from './environment.ts'
+import type { Gatekeeper } from './gatekeeper.ts'
 import type { Judged } from './judged.ts'
 import type { Mirror } from './mirror.ts'
 import { Pour } from './pour.ts'
@@ -45,6 +46,7 @@ export type Carried = {
   readonly finished: boolean
   /** Answers in place of the upstream. */
   refuse(refusal: Refusal): void
+  readonly gates: Pick<Gatekeeper, 'opened'>
   /** Of an upgrade: nothing is copied any more. `complete`: nobody cut it. */
   ended(complete: boolean): void
 }
@@ -166,7 +168,7 @@ export class Carriage implements ForwardHandlers {
     record.responseCodeDetails = 'via_upstream'
     const bodiless = response.status === 204 || response.status === 205
     const { dressing, factsFor } = this.#load
-    const headers = [...dressedFields(response.status, returnedHeaders(response.headers, bodiless), dressing, factsFor)]
+    const headers = dressedFields(response.status, returnedHeaders(response.headers, bodiless), dressing, factsFor)
     headers.push('x-envoy-upstream-service-time', String(record.upstreamServiceTimeMs), 'server', SERVER)
     record.responseHeaders = headers
     if (record.isGrpc) {
@@ -198,7 +200,7 @@ export class Carriage implements ForwardHandlers {
   /** The answer was cut. Called before the caller is told. */
   broke(error: Error): void {
     const { finished, record } = this.#exchange
-    if (finished || record.flags.includes('UT')) return
+    if (finished || record.flags.includes('UT') || record.reason !== null) return
     const { flag, details } = REFUSALS[error instanceof UpstreamBroke ? error.kind : 'upstream_closed']
     this.#flag(flag ?? 'UC')
     record.responseCodeDetails = details.replace('_before_', '_after_')

@@ -248,13 +248,14 @@ class Accepted {
       poisoned: false,
       whenIdle: null,
     }
+    this.#open.exchanges = http.exchanges
     this.#raw.once('close', () => {
       for (const exchange of [...http.exchanges]) exchange.connectionClosed()
     })
     const { http: limits } = environment.active().settings
     if (!h2) {
       httpConnections.set(socket, http)
-      environment.http1.accept(socket)
+      environment.http1.accept(socket, this.#raw)
       return
     }
     const { session, leave } = serveHttp2(socket, limits, {

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { headerValue } from '../core/attributes.ts'
 import type { Flag } from '../core/flags.ts'
+import { traceIdOf } from '../core/trace-context.ts'
 import type { ExchangeRecord } from '../observe/record.ts'
 import type { Downstream } from './downstream.ts'
 
@@ -18,24 +19,7 @@ export function describeRequest(record: ExchangeRecord, downstream: Downstream):
   record.requestId = headerValue(headers, 'x-request-id') ?? randomUUID()
   const forwarded = headerValue(headers, 'x-forwarded-for')
   record.xForwardedFor = forwarded === null ? remoteAddress : `${forwarded},${remoteAddress}`
-  record.traceId = traceId(headers)
-}
-
-/** W3C traceparent, else B3 in either form. */
-function traceId(headers: readonly string[]): string | null {
-  const w3c = headerValue(headers, 'traceparent')
-  const dash = w3c === null ? -1 : w3c.indexOf('-')
-  if (w3c !== null && dash !== -1) return part(w3c, dash + 1)
-  const b3 = headerValue(headers, 'x-b3-traceid')
-  if (b3 !== null) return b3
-  const single = headerValue(headers, 'b3')
-  return single === null ? null : part(single, 0)
-}
-
-/** From `start` to the next hyphen. */
-function part(text: string, start: number): string {
-  const end = text.indexOf('-', start)
-  return text.slice(start, end === -1 ? text.length : end)
+  record.traceId = traceIdOf(headers)
 }
 
 /** What says that somebody else than the caller ended it. */

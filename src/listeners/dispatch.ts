@@ -8,6 +8,7 @@ import { speaksHttp2 } from '../forward/http-version.ts'
 import { DEFAULT_RETRY, type ForwardAction, type MirrorModel } from '../model/route.ts'
 import { generatedCookie, hashOf } from '../runtime/hash-key.ts'
 import { type FactsFor, isEdited, type OutgoingParts, outgoingParts, withShadowHost } from '../runtime/outgoing.ts'
+import { isTokenField } from '../runtime/token-fields.ts'
 import { Carriage, type Carried } from './carriage.ts'
 import { callerOf } from './describe-socket.ts'
 import { factsOf } from './header-facts.ts'
@@ -30,7 +31,8 @@ export function dispatch(exchange: Carried, judged: Judged, corsFields: HeaderLi
   if (parts.rewritten) record.originalPath = record.path
   record.path = parts.target
   record.authority = parts.authority
-  if (downstream.expectsContinue) downstream.sendContinue()
+  // Unless a gate has read of its body, and asked for it then.
+  if (downstream.expectsContinue && exchange.body === downstream.body) downstream.sendContinue()
   const { loadBalancer } = cluster.model
   const caller = callerOf(connection.connection)
   const cookie = generatedCookie(loadBalancer, http, caller)
@@ -46,7 +48,11 @@ export function dispatch(exchange: Carried, judged: Judged, corsFields: HeaderLi
     hash: cookie?.hash ?? hashOf(loadBalancer, caller.sourceIp, http),
     caller,
     trailers: () =>
-      outgoingTrailers(downstream.trailers(), judged.nominated, (name) => isEdited(parts.requestEdits, name)),
+      outgoingTrailers(
+        downstream.trailers(),
+        judged.nominated,
+        (name) => isEdited(parts.requestEdits, name) || isTokenField(snapshot.model.tokenRules, name),
+      ),
     clientProtocol: downstream.protocol === 'HTTP/2' ? 'HTTP/2' : 'HTTP/1.1',
   }
   return new Carriage(exchange, {
@@ -66,6 +72,7 @@ export function dispatch(exchange: Carried, judged: Judged, corsFields: HeaderLi
 }
 
 const NO_ROUTE = { action: null }
+const NOT_NOMINATED: ReadonlySet<string> = new Set()
 
 function partsFor(
   exchange: Carried,
@@ -74,12 +81,13 @@ function partsFor(
   facts: FactsFor,
 ): OutgoingParts | null {
   const { downstream, environment, record } = exchange
-  const { judgement, attributes, nominated, snapshot } = judged
+  const { judgement, attributes, snapshot } = judged
   return outgoingParts(
     judgement,
     attributes.http,
     {
-      nominated,
+      // What the caller's Connection takes away went before policy saw it; what a gate has added is not the caller's to take.
+      nominated: NOT_NOMINATED,
       external: model.external,
       te: !judged.upgrade && downstream.protocol === 'HTTP/2' && speaksHttp2(model, downstream.protocol),
       propagateTrace: snapshot.settings.tracing.propagate,

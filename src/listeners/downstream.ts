@@ -12,6 +12,8 @@ export type Downstream = {
   readonly authorities: readonly string[]
   /** As received, lower-case names, pseudo fields left out. */
   readonly headers: HeaderList
+  /** Read byte by byte (core/http1): nothing in them that no field may hold. */
+  readonly strict: boolean
   /** null: the request has no body (or an empty one). */
   readonly body: Readable | null
   /** True: the caller waits for `100 Continue`. */

@@ -21,7 +21,7 @@ import type { Environment, HttpConnection } from './environment.ts'
 import { Gatekeeper } from './gatekeeper.ts'
 import { factsOf } from './header-facts.ts'
 import type { Judged } from './judged.ts'
-import { grpcFields, grpcStatusOf, refusalRow, renderRefusal, SERVER, withoutContent } from './reply.ts'
+import { cutShort, grpcFields, grpcStatusOf, refusalRow, renderRefusal, SERVER, withoutContent } from './reply.ts'
 import { type Asked, askedOf, attributesOf } from './server-of.ts'
 import { MAX_TIMER_MS } from './timer.ts'
 
@@ -39,8 +39,9 @@ export class Exchange implements DownstreamEvents, Carried {
   #delay: NodeJS.Timeout | null = null
   #delayed = false
   #corsFields = NO_FIELDS
-  readonly #gates = new Gatekeeper(this, (error) => this.#crash(error))
-  #started = false
+  readonly gates = new Gatekeeper(this)
+  /** Its turn has come: it is not waiting behind another. */
+  started = false
 
   constructor(environment: Environment, http: HttpConnection, downstream: Downstream) {
     this.environment = environment
@@ -57,18 +58,18 @@ export class Exchange implements DownstreamEvents, Carried {
 
   /** Judges and carries, once. */
   run(): void {
-    if (this.#started || this.finished) return
-    this.#started = true
+    if (this.started || this.finished) return
+    this.started = true
     this.http.stats.downstream_rq_total += 1
     try {
       this.#judge()
     } catch (error) {
-      this.#crash(error)
+      this.crash(error)
     }
   }
 
   /** A mistake of ours costs this request, not all the others. */
-  #crash(error: unknown): void {
+  crash(error: unknown): void {
     const { downstream, environment, record } = this
     const { message, stack } = error instanceof Error ? error : new Error(String(error))
     environment.warn(`a request was reset: ${message}`, { request_id: record.requestId, stack })
@@ -89,7 +90,7 @@ export class Exchange implements DownstreamEvents, Carried {
     this.record.authority = normal.http.authority.text
     const { before } = snapshot.gates
     if (before.length === 0) return this.#decide(asked, attributes)
-    this.#gates.before(before, attributes, (refusal, admitted) => {
+    this.gates.before(before, attributes, (refusal, admitted) => {
       // What a gate had to wait for may have outlived the configuration that asked it.
       if (refusal === null && this.environment.active() !== snapshot) return this.#judge()
       if (refusal === null) return this.#decide(asked, admitted)
@@ -107,8 +108,8 @@ export class Exchange implements DownstreamEvents, Carried {
     if (judgement.refusal !== null) return this.refuse(judgement.refusal)
     const judged: Judged = { judgement, attributes, nominated: normal.nominated, upgrade: normal.upgrade, snapshot }
     const { after } = snapshot.gates
-    if (after.length === 0 || this.#gates.limited) return this.#inject(judged)
-    this.#gates.after(after, attributes, judgement, (refusal) => {
+    if (after.length === 0 || this.gates.limited) return this.#inject(judged)
+    this.gates.after(after, attributes, judgement, (refusal) => {
       if (refusal !== null) this.refuse(refusal)
       else if (this.environment.active() === snapshot) this.#inject(judged)
       else this.#judge()
@@ -174,12 +175,12 @@ export class Exchange implements DownstreamEvents, Carried {
 
   /** What CORS and gates add to whatever is answered from here on. */
   get #fields(): HeaderList {
-    const { fields } = this.#gates
+    const { fields } = this.gates
     return fields.length === 0 ? this.#corsFields : replaceFields(this.#corsFields, fields)
   }
 
   get body(): Readable | null {
-    return this.#gates.body
+    return this.gates.body
   }
 
   #answerForRoute({ status, headers, body }: RouteAnswer): void {
@@ -242,15 +243,15 @@ export class Exchange implements DownstreamEvents, Carried {
   /** What came of the body must not count as whole anywhere: the upstream is cut, the caller told (or cut). */
   onBodyMalformed(code: string): void {
     if (this.finished) return
-    this.#started = true
+    this.started = true
+    this.http.poisoned ||= this.downstream.responded
+    this.cut({ kind: 'bad_request', details: `http1.codec_error{${code}}` })
+  }
+
+  /** Ends it, whatever it has come to. */
+  cut(refusal: Refusal): void {
     this.#carriage?.abort()
-    const details = `http1.codec_error{${code}}`
-    if (!this.downstream.responded) return this.refuse({ kind: 'bad_request', details })
-    this.record.flags.push('DPE')
-    this.record.reason = 'bad_request'
-    this.record.responseCodeDetails = details
-    this.http.poisoned = true
-    this.downstream.reset()
+    cutShort(this, refusal)
   }
 
   /** The connection went away under the request (also when its answer was still queued behind another). */
@@ -269,7 +270,7 @@ export class Exchange implements DownstreamEvents, Carried {
     else if (complete && !downstream.closes) http.exchanges.values().next().value?.run()
     const { stats } = http
     stats.downstream_rq_active -= 1
-    if (!this.#started) stats.downstream_rq_total += 1
+    if (!this.started) stats.downstream_rq_total += 1
     // Also after an answer that came before the request was over (an early 413): nobody will send the rest of it.
     this.#carriage?.end(!complete || downstream.body?.readableEnded === false)
     if (!complete && describeCut(record, downstream.responded, environment.cutting())) {
@@ -278,7 +279,7 @@ export class Exchange implements DownstreamEvents, Carried {
     const klass = Math.floor(record.responseCode / 100)
     if (klass >= 1 && klass <= 5) stats.downstream_rq_xx[klass] = (stats.downstream_rq_xx[klass] ?? 0) + 1
     record.durationMs = Math.round(performance.now() - this.startedAt)
-    this.#gates.end()
+    this.gates.end()
     environment.finish(record)
   }
 
@@ -286,8 +287,10 @@ export class Exchange implements DownstreamEvents, Carried {
   #endConnection(): void {
     const { exchanges, stats } = this.http
     this.http.poisoned = true
-    for (const behind of [...exchanges]) {
-      if (behind.#started) continue
+    // What stands in front of it, and waits for its own turn, is still to be answered.
+    const all = [...exchanges]
+    for (const behind of all.slice(all.indexOf(this) + 1)) {
+      if (behind.started) continue
       behind.finished = true
       exchanges.delete(behind)
       stats.downstream_rq_active -= 1

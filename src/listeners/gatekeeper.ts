@@ -3,8 +3,9 @@ import type { Readable } from 'node:stream'
 import type { HeaderList } from '../core/attributes.ts'
 import type { Refusal } from '../core/refusal.ts'
 import type { ExchangeRecord } from '../observe/record.ts'
-import { type Gate, Passage, passThrough } from '../runtime/gate.ts'
+import { type Gate, type LiveTunnel, Passage, passThrough } from '../runtime/gate.ts'
 import type { HttpRequestAttributes, Judgement } from '../runtime/judge.ts'
+import type { Downstream } from './downstream.ts'
 import type { HttpConnection } from './environment.ts'
 
 const NO_FIELDS: HeaderList = []
@@ -13,20 +14,20 @@ const NO_FIELDS: HeaderList = []
 export type Gated = {
   readonly http: HttpConnection
   readonly record: ExchangeRecord
-  readonly downstream: { readonly body: Readable | null }
+  readonly downstream: Pick<Downstream, 'body' | 'expectsContinue' | 'sendContinue'>
   readonly finished: boolean
+  /** A mistake of ours, in a turn in which nobody else would hear of it. */
+  crash(error: unknown): void
 }
 
 export class Gatekeeper {
   readonly #exchange: Gated
-  readonly #onCrash: (error: unknown) => void
   #passage: Passage | null = null
   /** Limits have counted it: they do so once, however often it is judged. */
   limited = false
 
-  constructor(exchange: Gated, onCrash: (error: unknown) => void) {
+  constructor(exchange: Gated) {
     this.#exchange = exchange
-    this.#onCrash = onCrash
   }
 
   /** Of the request, as the gates have left it. */
@@ -61,6 +62,11 @@ export class Gatekeeper {
     this.#ask(gates, passage, then)
   }
 
+  /** The request has changed its protocol. */
+  opened(tunnel: LiveTunnel): void {
+    this.#passage?.opened(tunnel)
+  }
+
   /** Once the record is finished. */
   end(): void {
     this.#passage?.end()
@@ -68,9 +74,15 @@ export class Gatekeeper {
 
   /** Asked again under another configuration, it owes the same endings, and its body has been read as far as it has. */
   #renew(attributes: HttpRequestAttributes): Passage {
-    const { http, record } = this.#exchange
-    const passage = new Passage(http.connection, record, attributes, this.body, null)
-    if (this.#passage !== null) passage.endings.push(...this.#passage.endings)
+    const { downstream, http, record } = this.#exchange
+    const { body } = this
+    const passage = new Passage(http.connection, record, attributes, body, null)
+    // Another body than the caller's: it has been asked for already.
+    if (downstream.expectsContinue && body === downstream.body) passage.awaitBody = () => downstream.sendContinue()
+    if (this.#passage !== null) {
+      passage.endings.push(...this.#passage.endings)
+      passage.openings.push(...this.#passage.openings)
+    }
     this.#passage = passage
     return passage
   }
@@ -79,6 +91,6 @@ export class Gatekeeper {
     const unlessOver = (refusal: Refusal | null): void => {
       if (!this.#exchange.finished) then(refusal)
     }
-    passThrough(gates, passage, unlessOver, this.#onCrash)
+    passThrough(gates, passage, unlessOver, (error) => this.#exchange.crash(error))
   }
 }

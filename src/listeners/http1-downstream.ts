@@ -6,6 +6,7 @@ import { http1Request } from './http1-request.ts'
 
 export class Http1Downstream implements Downstream {
   readonly protocol: 'HTTP/1.0' | 'HTTP/1.1'
+  readonly strict = false
   readonly method: string
   readonly target: string
   readonly authorities: readonly string[]
@@ -48,7 +49,8 @@ export class Http1Downstream implements Downstream {
     this.closes = ends
     response.removeHeader('connection')
     response.writeHead(status, STATUS_CODES[status] ?? '', ends ? [...headers, 'connection', 'close'] : headers)
-    response.end(body)
+    // As bytes: with a string, Node would write the head in UTF-8 too, two bytes for each one from 0x80 up.
+    response.end(typeof body === 'string' ? Buffer.from(body) : body)
   }
 
   start(status: number, headers: string[], close: boolean): Writable {

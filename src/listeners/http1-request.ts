@@ -25,9 +25,9 @@ export function http1Request(request: IncomingMessage): Http1Request {
     headers[i] = name
     headers[i + 1] = value
     if (name === 'host') authorities.push(value)
-    // Node takes `100-continue` anywhere in the value for the whole of it.
+    // Node takes `100-continue` anywhere in the value for the whole of it; two of them are something else.
     else if (name === 'expect')
-      expects = value.toLowerCase() === '100-continue' && expects !== 'other' ? '100-continue' : 'other'
+      expects = value.toLowerCase() === '100-continue' && expects === 'nothing' ? '100-continue' : 'other'
     else if (name === 'transfer-encoding') hasBody = true
     else if (name === 'content-length' && value !== '0') hasBody = true
   }

@@ -22,7 +22,8 @@ export type Http1Handlers = {
 }
 
 export type Http1Server = {
-  accept(socket: Socket): void
+  /** `beneath`: the TCP socket that carries it, where that is another. */
+  accept(socket: Socket, beneath?: Socket): void
   apply(limits: Settings['http']): void
   closeIdle(): void
   close(): void
@@ -85,6 +86,8 @@ export function createHttp1Server(limits: Settings['http'], handlers: Http1Handl
   )
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     const code = error.code ?? 'unknown'
+    // Destroyed by us, for what a site's answer was broken by: the caller has said nothing wrong.
+    if (socket.destroyed && code.startsWith('HPE_')) return
     const kind = refusalOf(code)
     const current = reading.get(socket)
     if (current === undefined || current.request.complete) return handlers.malformed(socket, kind, code)

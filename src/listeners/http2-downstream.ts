@@ -8,6 +8,7 @@ import type { Downstream } from './downstream.ts'
 
 export class Http2Downstream implements Downstream {
   readonly protocol = 'HTTP/2' as const
+  readonly strict = false
   readonly closes = false
   readonly method: string
   readonly target: string

@@ -39,7 +39,8 @@ export function normaliseRequest(
   if (method === 'CONNECT') return { kind: 'connect_refused' }
   if (headers.length / 2 > settings.http.maxHeaders)
     return { kind: 'headers_too_large', details: 'request_headers_too_large' }
-  if (!fieldsAreCarriable(headers)) return { kind: 'bad_headers' }
+  if (downstream.strict ? headerValue(headers, '__proto__') !== null : !fieldsAreCarriable(headers))
+    return { kind: 'bad_headers' }
   const framing = checkFraming(headers)
   if (framing !== null) return framing
   if (downstream.expectsOther) return { kind: 'expectation_failed' }
@@ -66,6 +67,9 @@ function checkUpgrade({ method, headers, upgrade }: Downstream): Refusal | null 
   return upgrade === null ? { kind: 'bad_request', details: 'http1.upgrade_pipelined' } : null
 }
 
+/** With zeros in front some would take it for octal. */
+const LENGTH = /^(?:0|[1-9]\d{0,14})$/
+
 /** One framing, of the two kinds there are. Node's parser refuses most of this; what it lets pass is refused here. */
 function checkFraming(headers: readonly string[]): Refusal | null {
   let lengths = 0
@@ -74,7 +78,7 @@ function checkFraming(headers: readonly string[]): Refusal | null {
     const value = headers[i + 1] as string
     if (headers[i] === 'content-length') {
       lengths += 1
-      if (!/^\d{1,15}$/.test(value)) return { kind: 'bad_request', details: 'http1.invalid_content_length' }
+      if (!LENGTH.test(value)) return { kind: 'bad_request', details: 'http1.invalid_content_length' }
     } else if (headers[i] === 'transfer-encoding') {
       codings += 1
       if (value.toLowerCase() !== 'chunked') return { kind: 'bad_request', details: 'http1.invalid_transfer_encoding' }

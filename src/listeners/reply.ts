@@ -1,7 +1,9 @@
 /** A refusal becomes an answer: status, fields and body of contract §5; gRPC callers get a gRPC status (behaviour §10.2). */
 import type { HeaderList } from '../core/attributes.ts'
 import { REFUSALS, type Refusal, type RefusalRow } from '../core/refusal.ts'
+import type { ExchangeRecord } from '../observe/record.ts'
 import { replaceFields } from '../runtime/outgoing.ts'
+import type { Downstream } from './downstream.ts'
 
 export const SERVER = 'sallyport'
 const NO_FIELDS: HeaderList = []
@@ -77,6 +79,20 @@ export function renderRefusal(refusal: Refusal, isGrpc: boolean): LocalReply {
     close,
     grpcStatus: null,
   }
+}
+
+/** Refuses what may have been answered in part already: then the caller's side is reset, so that nobody takes it for whole. */
+export function cutShort(
+  exchange: { readonly downstream: Downstream; readonly record: ExchangeRecord; refuse(refusal: Refusal): void },
+  refusal: Refusal,
+): void {
+  const { downstream, record } = exchange
+  if (!downstream.responded) return exchange.refuse(refusal)
+  const row = refusalRow(refusal)
+  if (row.flag !== null) record.flags.push(row.flag)
+  record.reason = row.reason
+  record.responseCodeDetails = refusal.details ?? row.details
+  downstream.reset()
 }
 
 /** For a status that has no body (RFC 9110 §6.4.1). */

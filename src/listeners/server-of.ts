@@ -1,5 +1,5 @@
 /** Who speaks for an open connection by a configuration that may be newer than it, and what is judged of a request on it. */
-import type { HttpAttributes } from '../core/attributes.ts'
+import type { HttpAttributes, TokenFacts } from '../core/attributes.ts'
 import type { Refusal } from '../core/refusal.ts'
 import type { HttpRequestAttributes } from '../runtime/judge.ts'
 import { currentServer, type ServerPlan, type Snapshot } from '../runtime/snapshot.ts'
@@ -42,7 +42,12 @@ export function askedOf(
   return 'kind' in normal ? normal : { normal, server, snapshot }
 }
 
-export function attributesOf({ connection, gatewayPort }: HttpConnection, http: HttpAttributes): HttpRequestAttributes {
+/** `token`: of a request that is judged again, what was verified when it came. */
+export function attributesOf(
+  { connection, gatewayPort }: HttpConnection,
+  http: HttpAttributes,
+  token: TokenFacts | null = null,
+): HttpRequestAttributes {
   return {
     peer: connection.peer,
     sourceIp: connection.remoteAddress,
@@ -51,6 +56,7 @@ export function attributesOf({ connection, gatewayPort }: HttpConnection, http: 
     destinationPort: connection.localPort,
     gatewayPort,
     sni: connection.tls?.sni ?? null,
+    token,
     http,
   }
 }

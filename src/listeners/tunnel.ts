@@ -15,7 +15,7 @@ import { Splice, type SpliceEnd, type SpliceLimits } from '../forward/splice.ts'
 import type { ConnectionPoolModel } from '../model/cluster.ts'
 import type { Settings } from '../model/settings.ts'
 import { type ExchangeRecord, newRecord } from '../observe/record.ts'
-import { type Gate, Passage, passThrough } from '../runtime/gate.ts'
+import { type Gate, type LiveTunnel, Passage, passThrough } from '../runtime/gate.ts'
 import { hashOf } from '../runtime/hash-key.ts'
 import { judgeTunnel, type TunnelJudgement } from '../runtime/judge-tunnel.ts'
 import type { ServerPlan, Snapshot } from '../runtime/snapshot.ts'
@@ -48,7 +48,7 @@ export function startTunnel(environment: Environment, start: TunnelStart): Pick<
   return tunnel
 }
 
-class Tunnel implements OpenTunnel {
+class Tunnel implements OpenTunnel, LiveTunnel {
   readonly #environment: Environment
   readonly #start: TunnelStart
   readonly #record: ExchangeRecord
@@ -75,6 +75,7 @@ class Tunnel implements OpenTunnel {
     if (server.tunnels === null) return this.#refuse('protocol_mismatch', 'NR', 'no_tunnel_server')
     socket.once('close', () => this.#gone())
     const passage = new Passage(this.#start.connection, this.#record, this.#attributes(), null, this.close)
+    passage.sni = this.#start.sni ?? null
     this.#passage = passage
     this.#ask(snapshot.gates.before, snapshot, () => this.#decide(snapshot, server, passage))
   }
@@ -162,6 +163,7 @@ class Tunnel implements OpenTunnel {
       destinationPort: connection.localPort,
       gatewayPort,
       sni: sni ?? outer?.sni ?? null,
+      token: null,
       http: null,
     }
   }
@@ -172,9 +174,11 @@ class Tunnel implements OpenTunnel {
     return server === null || this.#judge(snapshot, server)?.refusal !== null
   }
 
-  close = (reason: TunnelClosing): void => {
+  close = (reason: TunnelClosing, details?: string): void => {
     if (this.#finished) return
     this.#record.reason = reason
+    if (details !== undefined) this.#record.responseCodeDetails = details
+    if (reason === 'rate_limited') this.#record.flags.push('RL')
     if (this.#splice !== null) return this.#splice.end('closed')
     this.#connecting?.cancel()
     this.#start.socket.destroy()
@@ -200,6 +204,19 @@ class Tunnel implements OpenTunnel {
       connection.reader,
     )
     this.#splice = splice
+    this.#passage?.opened(this)
+  }
+
+  get record(): ExchangeRecord {
+    return this.#record
+  }
+
+  get bytesUp(): number {
+    return this.#splice?.bytesUp ?? 0
+  }
+
+  get bytesDown(): number {
+    return this.#splice?.bytesDown ?? 0
   }
 
   /** How the copy ended, in Envoy's words. */

@@ -5,6 +5,9 @@
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { Splice, type SpliceEnd } from '../forward/splice.ts'
+import type { TokenRuleModel } from '../model/token.ts'
+import type { ExchangeRecord } from '../observe/record.ts'
+import type { LiveTunnel } from '../runtime/gate.ts'
 import { judgeHttp } from '../runtime/judge.ts'
 import type { Snapshot } from '../runtime/snapshot.ts'
 import type { OpenTunnel, TunnelClosing } from '../runtime/tunnels.ts'
@@ -12,7 +15,7 @@ import type { Carried } from './carriage.ts'
 import type { Judged } from './judged.ts'
 import { attributesOf, serverOf } from './server-of.ts'
 
-export class Upgrade implements OpenTunnel {
+export class Upgrade implements OpenTunnel, LiveTunnel {
   readonly #exchange: Carried
   readonly #judged: Judged
   readonly #splice: Splice
@@ -30,18 +33,33 @@ export class Upgrade implements OpenTunnel {
     this.#splice = new Splice(down, up, { idleMs: idleTimeoutMs, maxMs: maxDurationMs }, (why) => this.#ended(why))
     environment.tunnels.add(this)
     http.upgrades.add(this)
+    exchange.gates.opened(this)
   }
 
   forbiddenBy = (snapshot: Snapshot): boolean =>
     !this.#exchange.finished && isForbidden(this.#exchange, this.#judged, snapshot)
 
-  close = (reason: TunnelClosing): void => {
+  close = (reason: TunnelClosing, details?: string): void => {
     const { finished, record } = this.#exchange
     if (finished) return
     record.reason = reason
-    record.responseCodeDetails = `downstream_local_disconnect(${reason === 'draining' ? 'drain_deadline' : reason})`
+    if (reason === 'rate_limited') record.flags.push('RL')
+    record.responseCodeDetails =
+      details ?? `downstream_local_disconnect(${reason === 'draining' ? 'drain_deadline' : reason})`
     this.#reset()
     this.#splice.end('closed')
+  }
+
+  get record(): ExchangeRecord {
+    return this.#exchange.record
+  }
+
+  get bytesUp(): number {
+    return this.#splice.bytesUp
+  }
+
+  get bytesDown(): number {
+    return this.#splice.bytesDown
   }
 
   /** The caller's side was cut, which its stream need not say by an error (HTTP/2). */
@@ -88,5 +106,9 @@ export class Upgrade implements OpenTunnel {
 export function isForbidden({ http }: Pick<Carried, 'http'>, { attributes }: Judged, snapshot: Snapshot): boolean {
   const server = serverOf(http, snapshot)
   if (server === 'misdirected' || server === 'untrusted') return true
-  return judgeHttp(snapshot.judge, server.table, attributesOf(http, attributes.http), Math.random()).refusal !== null
+  // Its token was good when it asked, which is when tokens are looked at; it counts while somebody vouches for its issuer.
+  const { token } = attributes
+  const vouched = ({ issuer }: TokenRuleModel) => issuer === null || issuer === token?.claims['iss']
+  const again = attributesOf(http, attributes.http, snapshot.model.tokenRules.some(vouched) ? token : null)
+  return judgeHttp(snapshot.judge, server.table, again, Math.random()).refusal !== null
 }

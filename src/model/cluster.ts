@@ -118,6 +118,8 @@ export type ClusterModel = {
   readonly endpoints: readonly EndpointModel[]
   readonly dynamicPort: number
   readonly external: boolean
+  /** The operator's own service (an authorizer): what its name resolves to need not be public. No request of a caller's goes there. */
+  readonly own?: true
   readonly tls: UpstreamTlsModel | null
   /** `client`: whatever the caller speaks (useClientProtocol). */
   readonly protocol: 'http1' | 'http2' | 'client'

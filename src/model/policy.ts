@@ -23,7 +23,9 @@ export type RuleModel = {
 export type PolicyModel = {
   readonly namespace: string
   readonly name: string
-  readonly action: 'ALLOW' | 'DENY' | 'AUDIT'
+  readonly action: 'ALLOW' | 'DENY' | 'AUDIT' | 'CUSTOM'
+  /** CUSTOM only: the extension provider that decides where a rule matches. */
+  readonly provider?: string
   /** `istio.io/dry-run: "true"`: recorded, never enforced. */
   readonly dryRun: boolean
   readonly source: SourceRef

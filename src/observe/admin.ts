@@ -4,6 +4,7 @@
  */
 import { isIP } from 'node:net'
 import { checkRegex, compileRegex } from '../core/regex.ts'
+import { addBlock, type BlockSwitch, listBlocks, removeBlock } from './admin-blocks.ts'
 import {
   type CertificateStatus,
   type ClusterStatus,
@@ -40,10 +41,13 @@ export type AdminProvider = Pick<StatusSources, 'routes' | 'policies' | 'lastRel
   /** Called after the answer has been sent. */
   readonly quit: () => void
   readonly metrics: Metrics
+  readonly blocks: BlockSwitch
 }
 
+type Method = 'GET' | 'POST' | 'DELETE'
+
 type Endpoint = {
-  readonly method: 'GET' | 'POST'
+  readonly method: Method
   readonly path: string
   readonly help: string
   readonly handle: (provider: AdminProvider, request: ControlRequest) => Answer | Promise<Answer>
@@ -122,6 +126,19 @@ export const ADMIN_ENDPOINTS: readonly Endpoint[] = [
     help: 'version, state and uptime',
     handle: (provider) => json(redact({ ...provider.serverInfo(), state: provider.state() })),
   },
+  { method: 'GET', path: '/blocks', help: 'what is blocked now', handle: ({ blocks }) => listBlocks(blocks) },
+  {
+    method: 'POST',
+    path: '/blocks',
+    help: '?from=PRINCIPAL|ns/NAMESPACE|*[&to=HOST]&for=30m&reason=TEXT: refuse this caller, and end what it has open',
+    handle: ({ blocks }, request) => addBlock(blocks, request),
+  },
+  {
+    method: 'DELETE',
+    path: '/blocks',
+    help: '?id=ID: lift a block',
+    handle: ({ blocks }, request) => removeBlock(blocks, request),
+  },
   { method: 'GET', path: '/help', help: 'this list', handle: () => text(200, help()) },
   { method: 'POST', path: '/logging', help: '?level=LEVEL: level of the operational log', handle: logging },
   {
@@ -153,7 +170,7 @@ export const ADMIN_ENDPOINTS: readonly Endpoint[] = [
 function help(): string {
   const width = Math.max(...ADMIN_ENDPOINTS.map(({ path }) => path.length))
   const lines = ADMIN_ENDPOINTS.map(
-    ({ method, path, help: words }) => `${method.padEnd(4)} ${path.padEnd(width)}  ${words}\n`,
+    ({ method, path, help: words }) => `${method.padEnd(6)} ${path.padEnd(width)}  ${words}\n`,
   )
   return `admin commands are:\n${lines.join('')}`
 }
@@ -200,7 +217,7 @@ function logging(provider: AdminProvider, { query }: ControlRequest): Answer {
   return text(200, `log level: ${level}\n`)
 }
 
-const BY_PATH: ReadonlyMap<string, Endpoint> = new Map(ADMIN_ENDPOINTS.map((endpoint) => [endpoint.path, endpoint]))
+const BY_PATH: ReadonlyMap<string, readonly Endpoint[]> = Map.groupBy(ADMIN_ENDPOINTS, ({ path }) => path)
 
 /** `localhost` or an address literal, with or without a port: what DNS rebinding cannot be. */
 function isLocalName(host: string): boolean {
@@ -215,12 +232,13 @@ function crossSite(request: ControlRequest): string | null {
   return null
 }
 
-function wrongMethod(request: ControlRequest, method: 'GET' | 'POST'): boolean {
+function wrongMethod(request: ControlRequest, method: Method): boolean {
   return request.method !== method && !(method === 'GET' && request.method === 'HEAD')
 }
 
-function notAllowed(allow: 'GET' | 'POST'): Answer {
-  return { ...text(405, `use ${allow}\n`), headers: { allow: allow === 'GET' ? 'GET, HEAD' : allow } }
+function notAllowed(...methods: Method[]): Answer {
+  const allow = methods.flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : [method]))
+  return { ...text(405, `use ${methods.join(', ')}\n`), headers: { allow: allow.join(', ') } }
 }
 
 /** The admin port (`:15000`). Every request is refused that comes from another site or under a foreign name. */
@@ -228,9 +246,10 @@ export function createAdminServer(provider: AdminProvider, onError?: (error: unk
   return createControlServer((request) => {
     const suspicion = crossSite(request)
     if (suspicion !== null) return text(403, `${suspicion}\n`)
-    const endpoint = BY_PATH.get(request.path)
-    if (endpoint === undefined) return text(404, `no such endpoint\n\n${help()}`)
-    if (wrongMethod(request, endpoint.method)) return notAllowed(endpoint.method)
+    const endpoints = BY_PATH.get(request.path)
+    if (endpoints === undefined) return text(404, `no such endpoint\n\n${help()}`)
+    const endpoint = endpoints.find(({ method }) => !wrongMethod(request, method))
+    if (endpoint === undefined) return notAllowed(...endpoints.map(({ method }) => method))
     return endpoint.handle(provider, request)
   }, onError)
 }

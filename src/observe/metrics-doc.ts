@@ -2,8 +2,11 @@
 import { ENVOY_METRICS } from './metrics/envoy.ts'
 import type { MetricRow } from './metrics/family.ts'
 import { ISTIO_METRICS } from './metrics/istio.ts'
+import { LIMIT_METRICS } from './metrics/limits.ts'
 import { REQUEST_METRICS } from './metrics/own.ts'
+import { SHARED_METRICS } from './metrics/shared.ts'
 import { STATE_METRICS } from './metrics/state.ts'
+import { TOKEN_METRICS } from './metrics/tokens.ts'
 
 /** TABLE of all families, by section. */
 export const METRICS: readonly {
@@ -15,12 +18,12 @@ export const METRICS: readonly {
     title: "Sallyport's own",
     intro:
       'Label values that callers choose are bounded: the first 1000 callers, 500 names below wildcards and 500 names that went nowhere get their own series, later ones are `other`; hosts that the configuration names exactly always have their own. `none` means there is none (no identity, no policy, no host).',
-    rows: { ...REQUEST_METRICS, ...STATE_METRICS },
+    rows: { ...REQUEST_METRICS, ...LIMIT_METRICS, ...STATE_METRICS, ...SHARED_METRICS, ...TOKEN_METRICS },
   },
   {
     title: "Istio's standard metrics",
     intro:
-      'As an egress gateway reports them, for the dashboards that exist: `reporter="source"`, the gateway is the source workload, the registered host the destination. Callers are not in them.',
+      'As an egress gateway reports them, for the dashboards that exist: `reporter="source"`, the gateway is the source workload, the registered host the destination. Callers are not in them, unless a `Telemetry` says so: `metrics[].overrides[]` adds, changes and removes labels ([expressions](access-log.md#expressions)) and turns families off. A family with labels of its own counts from the reload that brought them, at most 2000 series (400 of a histogram), then `other`.',
     rows: ISTIO_METRICS,
   },
   { title: "Envoy's counters", intro: 'Also at `:15000/stats` under their Envoy names.', rows: ENVOY_METRICS },

@@ -5,16 +5,26 @@
 import type { Reason } from '../core/reasons.ts'
 import type { ListenerStats } from '../core/stats.ts'
 import { VERSION } from '../core/version.ts'
+import type { MetricOverride } from '../model/telemetry.ts'
 import { type EnvoySources, envoyStats, registerEnvoy } from './metrics/envoy.ts'
 import { newRegistry, renderRegistry } from './metrics/family.ts'
 import { IstioMetrics } from './metrics/istio.ts'
+import { type LimitSources, registerLimits } from './metrics/limits.ts'
 import { type CallerCount, RequestMetrics } from './metrics/own.ts'
+import { registerShared, type SharedSources } from './metrics/shared.ts'
 import { registerState, type StateSources } from './metrics/state.ts'
+import { registerTokens, type TokenKeyState } from './metrics/tokens.ts'
 import { RecentRecords } from './recent-records.ts'
 import type { ExchangeRecord } from './record.ts'
 
 export type MetricsSources = Omit<StateSources, 'buildVersion'> & {
   readonly listeners: () => Iterable<ListenerStats>
+  /** Absent: no families of limits. */
+  readonly limits?: LimitSources
+  /** Absent: nothing is shared, nothing blocked. */
+  readonly shared?: SharedSources
+  /** Absent: no families of keys. */
+  readonly tokenKeys?: () => Iterable<TokenKeyState>
   readonly gatewayName: string
   readonly gatewayNamespace: string
   /** Default: the version of this build. */
@@ -32,6 +42,8 @@ type StatsOptions = {
 export type Metrics = {
   /** Counts one finished request or tunnel. */
   record(record: ExchangeRecord): void
+  /** What Telemetry says about Istio's families; at every reload. @throws CelError */
+  configure(overrides: readonly MetricOverride[]): void
   /** Counts a connection that was closed before a request was read. */
   connectionRefused(reason: Reason): void
   /** The exposition of all families, text format 0.0.4. */
@@ -69,6 +81,9 @@ export function createMetrics(sources: MetricsSources): Metrics {
   }
   requests.register(registry)
   registerState(registry, { ...sources, buildVersion })
+  if (sources.shared !== undefined) registerShared(registry, sources.shared)
+  if (sources.limits !== undefined) registerLimits(registry, sources.limits)
+  if (sources.tokenKeys !== undefined) registerTokens(registry, sources.tokenKeys)
   istio.register(registry)
   registerEnvoy(registry, envoy)
 
@@ -79,6 +94,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
       istio.record(record)
       recent.add(record)
     },
+    configure: (overrides) => istio.configure(overrides),
     connectionRefused: (reason) => requests.connectionRefused(reason),
     prometheus() {
       // Scrapes that overlap share one rendering: the work of a scrape must not be for a caller to multiply.

@@ -6,6 +6,7 @@ import type { Connection, HeaderList } from '../core/attributes.ts'
 import type { Decision } from '../core/decision.ts'
 import type { Flag } from '../core/flags.ts'
 import type { Reason } from '../core/reasons.ts'
+import type { OutgoingSpan } from '../core/trace-context.ts'
 
 export type ExchangeRecord = {
   /** Requests on HTTP servers are `http`; refused handshakes, tunnels and other connections are `tcp`. */
@@ -29,6 +30,8 @@ export type ExchangeRecord = {
   requestId: string | null
   xForwardedFor: string | null
   traceId: string | null
+  /** Of a request that is traced; null: it is not. */
+  span: OutgoingSpan | null
   /** 0: no response was sent, or not HTTP. */
   responseCode: number
   flags: Flag[]
@@ -76,6 +79,7 @@ export function newRecord(kind: 'http' | 'tcp', connection: Connection, now: num
     requestId: null,
     xForwardedFor: null,
     traceId: null,
+    span: null,
     responseCode: 0,
     flags: [],
     responseCodeDetails: null,

@@ -1,6 +1,6 @@
 /**
  * Judges requests and tunnels by the AuthorizationPolicies of this gateway (behaviour §1.6): DENY first, then ALLOW.
- * Pure and synchronous. AUDIT policies change nothing and show up in `explain` only; CUSTOM never gets here.
+ * Pure and synchronous. AUDIT policies change nothing and show up in `explain` only; CUSTOM is policy/custom.ts.
  */
 import type { Attributes, SourceRef } from '../core/attributes.ts'
 import type { Decision } from '../core/decision.ts'

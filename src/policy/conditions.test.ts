@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Attributes } from '../core/attributes.ts'
+import { tokenFacts } from '../gates/jwt/verify.ts'
 import { certificatePeer, request, spiffePeer, tunnel } from '../testing/policy-fixtures.ts'
 import { CONDITIONS, findCondition } from './conditions.ts'
 import { Facts } from './facts.ts'
@@ -23,6 +24,11 @@ function table(key: string, attributes: (subject: string) => Attributes, rows: r
   })
 }
 const both = (value: string, subject: string, matches: boolean): Row => [value, subject, matches, matches]
+/** `iss|sub`. */
+function claimsOf(text: string): Readonly<Record<string, unknown>> {
+  const [iss, sub] = text.split('|')
+  return { iss, sub }
+}
 
 table('source.principal', (id) => request({ peer: spiffePeer(id) }), [
   both('cluster.local/ns/a/sa/b', 'cluster.local/ns/a/sa/b', true),
@@ -247,6 +253,70 @@ for (const name of ['request.headers[:authority]', 'request.headers[Host]'])
     ['a.com', 'a.com:80', false, true],
     ['a.com', 'a.com:9', false, true],
   ])
+
+const token = (claims: Readonly<Record<string, unknown>>) => request({ token: tokenFacts(claims, ['scope']) })
+
+table('request.auth.principal', (principal) => token(claimsOf(principal)), [
+  both('https://i.example/u', 'https://i.example|u', true),
+  both('https://i.example/u', 'https://i.example|v', false),
+  both('https://i.example/*', 'https://i.example|u', true),
+  both('https://i.example/ad*', 'https://i.example|admin', true),
+  both('*/u', 'any|u', true),
+  both('*.example/u', 'https://i.example|u', true),
+  both('*u', 'any|lou', true),
+  both('i*', 'issuer|u', true),
+  both('*', 'i|u', true),
+  // The text `iss/sub` alone says not where one ends and the other begins: a permission is split as Istio splits it.
+  ['a/b/c', 'a|b/c', false, true],
+  both('a/b/c', 'a/b|c', true),
+  ['a/*', 'a/b|c', false, true],
+  // Stars at both ends: the second is literal in Istio. A refusal means both.
+  ['*/*', 'i|u', false, true],
+  ['*', 'i|', false, true],
+  both('i', 'i|u', false),
+])
+test('no principal without both halves, and none without a token', () => {
+  for (const wide of [false, true]) {
+    assert.equal(holds('request.auth.principal', '*', token({ iss: 'i' }), wide), false)
+    assert.equal(holds('request.auth.principal', '*', token({ sub: 's' }), wide), false)
+    for (const key of ['principal', 'audiences', 'presenter', 'claims[iss]'])
+      assert.equal(holds(`request.auth.${key}`, '*', request(), wide), false, key)
+  }
+})
+
+table('request.auth.audiences', (aud) => token({ aud: aud.split(',') }), [
+  both('a', 'b,a', true),
+  both('a', 'ab', false),
+  both('a*', 'b,ab', true),
+  both('*', 'a', true),
+])
+table('request.auth.presenter', (azp) => token({ azp }), [both('app', 'app', true), both('app', 'ap', false)])
+
+const claim = (json: string) => token({ x: JSON.parse(json) as unknown })
+table('request.auth.claims[x]', claim, [
+  both('a', '"a"', true),
+  both('a', '["b","a"]', true),
+  both('a', '["b"]', false),
+  both('a', '{"a":"a"}', false),
+  both('a', 'null', false),
+  both('a', '[["a"]]', false),
+  // Istio's matchers pass over what is no text; a refusal does not.
+  ['1', '1', false, true],
+  ['true', 'true', false, true],
+  ['1', '[1]', false, true],
+  ['a b', '["a","b"]', false, true],
+])
+table('request.auth.claims[x][y]', claim, [
+  both('a', '{"y":"a"}', true),
+  both('a', '{"y":["a"]}', true),
+  both('a', '{"z":"a"}', false),
+  both('a', '[{"y":"a"}]', false),
+  both('a', '"a"', false),
+])
+test('claims of a prototype are none', () => {
+  for (const key of ['constructor', '__proto__', 'x][constructor', 'x][__proto__'])
+    assert.equal(holds(`request.auth.claims[${key}]`, '*', token({ x: {} }), true), false, key)
+})
 
 test('HTTP conditions do not hold on tunnels', () => {
   for (const [key, row] of Object.entries(CONDITIONS))

@@ -19,11 +19,18 @@ import {
   compileTrustDomains,
   type Matcher,
 } from './identity.ts'
+import {
+  claimSeen,
+  compileTokenAudiences,
+  compileTokenClaim,
+  compileTokenPresenter,
+  compileTokenPrincipals,
+} from './token.ts'
 
 export type ConditionRow = {
   /** `http` conditions do not exist on tunnels (behaviour §1.6). */
   readonly scope: 'connection' | 'http'
-  /** `argument` is what stands in brackets: the header name. */
+  /** `argument` is what stands in brackets: the header name; for `claims[a][b]`: `a][b`. */
   readonly compile: (values: readonly string[], wide: boolean, argument: string) => Matcher
   /** The value seen, for `explain`; null: there is none. */
   readonly seen: (attributes: Attributes, argument: string) => string | null
@@ -62,6 +69,26 @@ export const CONDITIONS = {
     compile: (values, wide, name) => compileHeader(name, values, wide),
     seen: ({ http }, name) => (http === null ? null : headersSeen(headerOf(http, name.toLowerCase()))),
   },
+  'request.auth.principal': {
+    scope: 'http',
+    compile: compileTokenPrincipals,
+    seen: ({ token }) => token?.principal ?? null,
+  },
+  'request.auth.audiences': {
+    scope: 'http',
+    compile: compileTokenAudiences,
+    seen: ({ token }) => (token === null || token.audiences.length === 0 ? null : token.audiences.join(', ')),
+  },
+  'request.auth.presenter': {
+    scope: 'http',
+    compile: compileTokenPresenter,
+    seen: ({ token }) => token?.presenter ?? null,
+  },
+  'request.auth.claims[]': {
+    scope: 'http',
+    compile: compileTokenClaim,
+    seen: ({ token }, argument) => claimSeen(token, argument),
+  },
   /**
    * Envoy's dynamic metadata, which does not exist here: an ALLOW rule with it never matches, in a DENY rule it holds
    * (contract §3). As both follow from the direction alone, the matcher is the direction.
@@ -69,10 +96,13 @@ export const CONDITIONS = {
   'experimental.[]': { scope: 'connection', compile: (_values, wide) => () => wide, seen: () => null },
 } as const satisfies Record<string, ConditionRow>
 
+const BRACKETED = ['request.headers', 'request.auth.claims'] as const
+
 /** The row of a key such as `method` or `request.headers[x-tenant]`; null: no such condition. */
 export function findCondition(key: string): { readonly row: ConditionRow; readonly argument: string } | null {
-  if (key.startsWith('request.headers[') && key.endsWith(']'))
-    return { row: CONDITIONS['request.headers[]'], argument: key.slice('request.headers['.length, -1) }
+  for (const name of BRACKETED)
+    if (key.startsWith(`${name}[`) && key.endsWith(']'))
+      return { row: CONDITIONS[`${name}[]`], argument: key.slice(name.length + 1, -1) }
   if (key.startsWith('experimental.')) return { row: CONDITIONS['experimental.[]'], argument: key }
   if (key.endsWith('[]') || !Object.hasOwn(CONDITIONS, key)) return null
   return { row: CONDITIONS[key as keyof typeof CONDITIONS], argument: '' }

@@ -1,9 +1,13 @@
 /** Every open downstream connection: counted for limits and metrics, told to finish or end when the gateway drains. */
+import type { ExchangeRecord } from '../observe/record.ts'
+
 export type OpenConnection = {
   /** Finish what is running, take nothing new (GOAWAY; idle HTTP/1.1 connections close at once). */
   readonly drain: () => void
   /** End now. */
   readonly destroy: () => void
+  /** Ends the requests under way that `verdict` answers details for: blocked. Tunnels are not its business. */
+  readonly cutCovered: (verdict: (record: ExchangeRecord) => string | null) => void
 }
 
 export class Connections {
@@ -29,6 +33,10 @@ export class Connections {
 
   destroy(): void {
     for (const connection of [...this.#open]) connection.destroy()
+  }
+
+  cutCovered(verdict: (record: ExchangeRecord) => string | null): void {
+    for (const connection of [...this.#open]) connection.cutCovered(verdict)
   }
 
   /** Resolves once no connection is open. */

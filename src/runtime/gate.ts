@@ -26,10 +26,16 @@ export type Gates = {
   readonly after: readonly Gate[]
 }
 
-export const NO_GATES: Gates = { before: [], after: [] }
-
 /** Closes a tunnel that is open, for a reason that goes into its record. Idempotent. */
 export type CloseTunnel = (reason: 'blocked' | 'rate_limited') => void
+
+/** Of a tunnel or an upgraded request that is being copied: its bytes so far, both ways. `close` as `Passage.close`. */
+export type LiveTunnel = {
+  /** From the caller, and to the caller. */
+  readonly bytesUp: number
+  readonly bytesDown: number
+  readonly close: CloseTunnel
+}
 
 /** One request or tunnel on its way through the gates. Gates write what the exchange then goes on with. */
 export class Passage {
@@ -41,10 +47,16 @@ export class Passage {
   judgement: Judgement | TunnelJudgement | null = null
   /** Of a request; null: it has none, or this is a tunnel. A gate that has read of it puts a stream that gives the same bytes here. */
   body: Readable | null
+  /** null unless the caller waits to be asked for its body (`Expect: 100-continue`): whoever is about to read of it calls this. */
+  awaitBody: (() => void) | null = null
   /** Flat, lower case: in every answer, the upstream's or our own, in place of fields of the same names. */
   readonly responseFields: string[] = []
   /** Of a tunnel; null: this is a request. */
   readonly close: CloseTunnel | null
+  /** Of a tunnel: the name in the ClientHello that routes it, canonical; null: there is none, or this is a request. */
+  sni: string | null = null
+  /** Called once each when bytes begin to flow both ways: of a tunnel, and of a request that has changed its protocol. */
+  readonly openings: ((tunnel: LiveTunnel) => void)[] = []
   /** Called once each with the finished record (bytes, flags, duration), whatever the ending. */
   readonly endings: ((record: ExchangeRecord) => void)[] = []
 
@@ -60,6 +72,11 @@ export class Passage {
     this.attributes = attributes
     this.body = body
     this.close = close
+  }
+
+  /** Tells those who asked for it that it is a tunnel now. */
+  opened(tunnel: LiveTunnel): void {
+    for (const opening of this.openings.splice(0)) opening(tunnel)
   }
 
   /** Tells those who asked for it that it is over. */

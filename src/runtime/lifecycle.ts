@@ -4,6 +4,7 @@ export type Phase = 'starting' | 'ready' | 'draining' | 'closed'
 export class Lifecycle {
   #phase: Phase = 'starting'
   #failedByOperator = false
+  #auditFailed = false
   #listening = true
   #cutting = false
 
@@ -11,9 +12,9 @@ export class Lifecycle {
     return this.#phase
   }
 
-  /** Ready for traffic: listeners open, and not taken out by `POST /healthcheck/fail`. */
+  /** Ready for traffic: listeners open, refusals can be put down, and not taken out by `POST /healthcheck/fail`. */
   get healthy(): boolean {
-    return this.#phase === 'ready' && this.#listening && !this.#failedByOperator
+    return this.#phase === 'ready' && this.#listening && !this.#failedByOperator && !this.#auditFailed
   }
 
   /** False once the data ports have been closed for good. */
@@ -59,6 +60,11 @@ export class Lifecycle {
   /** Nobody can connect from now on: readiness must say so, whatever runs on. */
   stopListening(): void {
     this.#listening = false
+  }
+
+  /** The audit stream takes nothing: traffic belongs to a gateway whose refusals are written. */
+  failAudit(failed: boolean): void {
+    this.#auditFailed = failed
   }
 
   failHealthcheck(failed: boolean): void {

@@ -125,24 +125,27 @@ export type Dressing = {
   readonly corsFields: HeaderList
 }
 
-/** The fields of an upstream's answer as the caller gets them. */
+/** The fields of an upstream's answer as the caller gets them. Takes `headers`, which may be what it returns, for its own. */
 export function dressedFields(
   status: number,
-  headers: HeaderList,
+  headers: string[],
   { edits, setCookie, corsFields }: Dressing,
   factsFor: FactsFor,
-): HeaderList {
-  const after = edited(headers, edits, () => factsFor({ status, headers }))
-  return replaceFields(setCookie === null ? after : [...after, 'set-cookie', setCookie], corsFields)
+): string[] {
+  const changes = edits.some((edit) => edit !== null)
+  const fields = changes ? [...editHeaders(headers, edits, factsFor({ status, headers }))] : headers
+  if (setCookie !== null) fields.push('set-cookie', setCookie)
+  return corsFields.length === 0 ? fields : [...replaceFields(fields, corsFields)]
 }
 
-/** `headers` with `fields` in place of those of the same names. Returns `headers` itself when there are none. */
+/** `headers` with `fields` in place of those of the same names; cookies are added to cookies. Returns `headers` itself when there are none. */
 export function replaceFields(headers: HeaderList, fields: HeaderList): HeaderList {
   if (fields.length === 0) return headers
   const out: string[] = []
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string
-    if (!fields.some((field, at) => at % 2 === 0 && field === name)) out.push(name, headers[i + 1] as string)
+    if (name === 'set-cookie' || !fields.some((field, at) => at % 2 === 0 && field === name))
+      out.push(name, headers[i + 1] as string)
   }
   out.push(...fields)
   return out

@@ -56,12 +56,21 @@ export type Snapshot = {
   /** Clusters that may lead to an address of the inside, and so back to a gateway: their requests carry `via`. */
   readonly inside: ReadonlySet<string>
   readonly credentials: Credentials
-  /** One line (with newline) per record; null: the access log is off. */
-  readonly accessLog: ((record: ExchangeRecord) => string) | null
+  /** Empty: the access log is off. */
+  readonly accessLogs: readonly LogPlan[]
+}
+
+/** One access log, compiled. */
+export type LogPlan = {
+  readonly path: string
+  /** null: every record. */
+  readonly filter: ((record: ExchangeRecord) => boolean) | null
+  /** One line, with its newline. */
+  readonly print: (record: ExchangeRecord) => string
 }
 
 /** What a snapshot is made of besides the model. */
-export type SnapshotParts = Pick<Snapshot, 'generation' | 'clusters' | 'credentials' | 'accessLog' | 'gates'> & {
+export type SnapshotParts = Pick<Snapshot, 'generation' | 'clusters' | 'credentials' | 'accessLogs' | 'gates'> & {
   /** Peer rules of unchanged TLS configurations are kept: they remember vouched chains for resumed sessions. */
   readonly previous: Snapshot | null
 }

@@ -1,4 +1,5 @@
 /** Every open tunnel: counted, and judged again when the configuration changes (contract §9). */
+import type { ExchangeRecord } from '../observe/record.ts'
 import type { Snapshot } from './snapshot.ts'
 
 /** Why a tunnel is closed before its own end. */
@@ -7,7 +8,10 @@ export type TunnelClosing = 'policy_changed' | 'draining' | 'blocked' | 'rate_li
 export type OpenTunnel = {
   /** True when the snapshot forbids it. */
   readonly forbiddenBy: (snapshot: Snapshot) => boolean
-  readonly close: (reason: TunnelClosing) => void
+  /** `details`: replaces the record's response code details. */
+  readonly close: (reason: TunnelClosing, details?: string) => void
+  /** As far as it is known by now. */
+  readonly record: ExchangeRecord
 }
 
 /** Forbidden tunnels are closed within this time, spread out so that their callers do not all come back at once. */
@@ -26,6 +30,14 @@ export class Tunnels {
 
   delete(tunnel: OpenTunnel): void {
     this.#open.delete(tunnel)
+  }
+
+  /** Closes at once what `verdict` answers details for. */
+  closeCovered(reason: TunnelClosing, verdict: (record: ExchangeRecord) => string | null): void {
+    for (const tunnel of [...this.#open]) {
+      const details = verdict(tunnel.record)
+      if (details !== null) tunnel.close(reason, details)
+    }
   }
 
   /** Closes what `next` forbids. A tunnel that is allowed again before its turn comes (`active`) stays. */

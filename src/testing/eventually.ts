@@ -1,11 +1,14 @@
-/** Waits for a condition that no event announces: polled, with a limit, so a failure says what never came true. */
+/**
+ * Waits for a condition that no event announces: polled, with a limit, so a failure says what never came true. The limit is generous:
+ * it ends a wait for what will never come, it does not measure, and a busy machine must not fail a test.
+ */
 import { setTimeout as delay } from 'node:timers/promises'
 
 /** Calls `probe` until it answers something other than null/undefined/false. @throws after `timeoutMs`, naming `what` */
 export async function eventually<T>(
   what: string,
   probe: () => T | null | undefined | false | Promise<T | null | undefined | false>,
-  timeoutMs = 10_000,
+  timeoutMs = 30_000,
 ): Promise<T> {
   const deadline = performance.now() + timeoutMs
   for (;;) {

@@ -85,10 +85,15 @@ export function identityModel(options: IdentityModelOptions): GatewayModel {
       ],
     })),
     policies: [],
+    tokenRules: [],
+    limits: [],
     routeTables: [],
     tunnelTables: [],
+    authorizer: null,
     registry: [],
     clusters,
+    tracing: null,
+    telemetry: { accessLogs: [], metrics: [] },
   }
 }
 
@@ -108,9 +113,14 @@ function settings(options: IdentityModelOptions): Settings {
       accessLogFormat: '',
       pathNormalization: 'BASE',
       connectTimeoutMs: 1000,
+      extensionProviders: [],
+      defaultProviders: { accessLogging: [], metrics: ['prometheus'], tracing: [] },
+      enableTracing: true,
+      defaultTracing: { sampling: null, customTags: [], enableIstioTags: null },
     },
     identity: options.identity ?? { certificateChain: '', privateKey: '', trustBundle: '' },
     secretsDirectory: options.secretsDirectory ?? '/nonexistent',
+    stateDirectory: null,
     bindAddress: '127.0.0.1',
     unauthenticatedPassthrough: 'deny',
     ports: [],
@@ -118,7 +128,9 @@ function settings(options: IdentityModelOptions): Settings {
     admin: loopback,
     metrics: loopback,
     health: loopback,
+    accessLog: { jsonStyle: 'typed' },
     tracing: { propagate: true },
+    audit: null,
     tunnels: { idleTimeoutMs: 3_600_000, maxDurationMs: 0 },
     dns: { servers: [], minTtlMs: 1000, maxTtlMs: 300_000, staleForMs: 600_000 },
     addressGuard: { allow: [] },
@@ -130,5 +142,6 @@ function settings(options: IdentityModelOptions): Settings {
       idleTimeoutMs: 3_600_000,
       maxConnections: 0,
     },
+    redis: null,
   }
 }

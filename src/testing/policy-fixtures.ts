@@ -6,6 +6,7 @@ import { requestAuthentication } from '../config/kinds/request-authentication.ts
 import { lowerPolicies } from '../config/policies.ts'
 import { collectDiagnostics } from '../config/report.ts'
 import type { KindModule, Resource } from '../config/resource.ts'
+import { lowerTokenRules } from '../config/token-rules.ts'
 import type { Attributes, Authority, CertificateFacts, Peer } from '../core/attributes.ts'
 import { parseAuthority } from '../core/authority.ts'
 import { parseSpiffeId } from '../identity/spiffe.ts'
@@ -53,13 +54,17 @@ const CONNECTION: Omit<Attributes, 'http'> = {
   destinationPort: 8080,
   gatewayPort: 80,
   sni: null,
+  token: null,
 }
 
 /** GET http://httpbin.org/ on Gateway port 80 (bound: 8080) by a caller without identity, unless said otherwise. */
 export function request(options: RequestOptions = {}): Attributes {
   const { method = 'GET', host = 'httpbin.org', path = '/', query = null, scheme = 'http', headers = [] } = options
-  const { peer, sourceIp, remoteIp, destinationIp, destinationPort, gatewayPort, sni } = { ...CONNECTION, ...options }
-  const connection = { peer, sourceIp, remoteIp, destinationIp, destinationPort, gatewayPort, sni }
+  const { peer, sourceIp, remoteIp, destinationIp, destinationPort, gatewayPort, sni, token } = {
+    ...CONNECTION,
+    ...options,
+  }
+  const connection = { peer, sourceIp, remoteIp, destinationIp, destinationPort, gatewayPort, sni, token }
   return { ...connection, http: { method, path, query, scheme, authority: authority(host), headers } }
 }
 
@@ -131,7 +136,8 @@ export function lower(
     module.check?.(resource, report)
     return resource
   })
-  return { policies: lowerPolicies(settings, resources, report, listeners), diagnostics: sorted() }
+  const tokenRules = lowerTokenRules(settings, resources, report)
+  return { policies: lowerPolicies(settings, resources, report, listeners, tokenRules), diagnostics: sorted() }
 }
 
 /** The policies of specs that must load without an error. */

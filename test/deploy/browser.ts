@@ -60,8 +60,11 @@ export async function startBrowser(t: TestContext): Promise<Tab> {
   const ended = once(child, 'exit')
   t.after(async () => {
     child.kill('SIGTERM')
+    const impatience = setTimeout(() => child.kill('SIGKILL'), 10_000)
     await ended
-    rmSync(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 })
+    clearTimeout(impatience)
+    // Its helpers end a moment later, and write to the last.
+    rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
   })
   const port = await eventually(
     'Chromium says where it listens',
@@ -75,14 +78,18 @@ export async function startBrowser(t: TestContext): Promise<Tab> {
     },
     60_000,
   )
-  const address = await eventually('Chromium has a tab', async () => {
-    const targets = (await (await fetch(`http://127.0.0.1:${port}/json`)).json()) as readonly {
-      readonly type: string
-      readonly webSocketDebuggerUrl: string
-    }[]
-    return targets.find(({ type }) => type === 'page')?.webSocketDebuggerUrl
-  })
-  return attach(address)
+  return attach(await eventually('Chromium has a tab', () => debuggerOf(port), 60_000))
+}
+
+/** The address of the tab's debugger; null while there is none. The file with the port is there before somebody listens. */
+async function debuggerOf(port: number): Promise<string | null> {
+  type Target = { readonly type: string; readonly webSocketDebuggerUrl: string }
+  try {
+    const targets = (await (await fetch(`http://127.0.0.1:${port}/json`)).json()) as readonly Target[]
+    return targets.find(({ type }) => type === 'page')?.webSocketDebuggerUrl ?? null
+  } catch {
+    return null
+  }
 }
 
 async function attach(address: string): Promise<Tab> {
@@ -94,12 +101,13 @@ async function attach(address: string): Promise<Tab> {
   const waiting = new Map<number, (message: Message) => void>()
   const complaints: string[] = []
   const requests: string[] = []
-  let loaded: () => void = () => undefined
+  /** Documents whose load event has come. That of about:blank may come at any time, so each is known by its id. */
+  const loaded = new Set<string>()
   socket.addEventListener('message', ({ data }) => {
     const message = JSON.parse(String(data)) as Message
     if (message.id !== undefined) waiting.get(message.id)?.(message)
     const { method, params = {} } = message
-    if (method === 'Page.loadEventFired') loaded()
+    if (method === 'Page.lifecycleEvent' && params['name'] === 'load') loaded.add(String(params['loaderId']))
     if (method === 'Log.entryAdded' || method === 'Runtime.exceptionThrown') complaints.push(JSON.stringify(params))
     if (method === 'Network.requestWillBeSent') requests.push((params['request'] as { readonly url: string }).url)
   })
@@ -116,16 +124,19 @@ async function attach(address: string): Promise<Tab> {
     return result ?? {}
   }
   for (const domain of ['Page', 'Runtime', 'Log', 'Network']) await send(`${domain}.enable`)
+  await send('Page.setLifecycleEventsEnabled', { enabled: true })
   return {
     complaints,
     requests,
     open: async (url, { width, height, scheme, mobile }) => {
       await send('Emulation.setDeviceMetricsOverride', { width, height, mobile, deviceScaleFactor: 1 })
       await send('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: scheme }] })
-      const { promise, resolve } = Promise.withResolvers<void>()
-      loaded = resolve
-      await send('Page.navigate', { url })
-      await promise
+      const { loaderId, errorText } = (await send('Page.navigate', { url })) as {
+        readonly loaderId?: string
+        readonly errorText?: string
+      }
+      if (loaderId === undefined) throw new Error(`${url}: ${errorText}`)
+      await eventually(`${url} is loaded`, () => loaded.has(loaderId), 60_000)
     },
     evaluate: async <T>(expression: string): Promise<T> => {
       const answer = await send('Runtime.evaluate', { expression, returnByValue: true, awaitPromise: true })

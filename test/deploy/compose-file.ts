@@ -21,6 +21,7 @@ export type Service = {
   readonly entrypoint?: readonly string[]
   readonly command?: readonly string[]
   readonly stop_grace_period?: string
+  readonly healthcheck?: { readonly test?: readonly string[] }
   readonly environment?: Readonly<Record<string, string>>
 }
 

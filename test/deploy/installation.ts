@@ -9,6 +9,7 @@ export const INSTALLABLE = [
   'overlays/istio-agent',
   'overlays/cert-manager-csi',
   'overlays/dedicated-nodes',
+  'overlays/shared-limits',
   'examples/in-istio-system',
 ] as const
 

@@ -12,7 +12,7 @@ import { createLog } from '../../src/observe/log.ts'
 import { eventually } from '../../src/testing/eventually.ts'
 import { meshConnect, request } from '../../src/testing/mesh-client.ts'
 import { createTestPki } from '../../src/testing/pki.ts'
-import { type Installation, installation, NAME } from './installation.ts'
+import { INSTALLABLE, type Installation, installation, NAME } from './installation.ts'
 import { layOutPod } from './pod-files.ts'
 
 const ALLOW = 'examples/allow-one-host'
@@ -36,7 +36,7 @@ async function startedPod(t: TestContext, installed: Installation) {
   return { gateway, pki, asMounted, accessLog }
 }
 
-for (const dir of ['overlays/istio-agent', 'overlays/cert-manager-csi', 'examples/in-istio-system', ALLOW])
+for (const dir of [...INSTALLABLE, ALLOW])
   test(`${dir} starts, answers probes and Prometheus, and refuses what nobody allowed`, async (t) => {
     const installed = installation(dir)
     const { gateway, pki, asMounted, accessLog } = await startedPod(t, installed)
@@ -46,10 +46,9 @@ for (const dir of ['overlays/istio-agent', 'overlays/cert-manager-csi', 'example
       [],
     )
 
-    const { httpGet } = installed.container.readinessProbe
-    assert.ok(httpGet !== undefined)
     const health = `http://127.0.0.1:${gateway.control?.health.port}`
-    assert.equal((await fetch(health + httpGet.path)).status, 200)
+    for (const { httpGet } of [installed.container.startupProbe, installed.container.readinessProbe])
+      assert.equal((await fetch(health + httpGet?.path)).status, 200, httpGet?.path)
     assert.equal((await fetch(`${health}/elsewhere`)).status, 404, 'any path would do otherwise')
 
     type PodMonitor = { readonly podMetricsEndpoints: readonly { readonly path: string }[] }

@@ -1,13 +1,13 @@
 /** Everything under k8s/ renders, as kustomize itself renders it, and every object is one that its API knows. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { describe, test } from 'node:test'
 import { parseAllDocuments } from 'yaml'
 import { idOf, type Manifest, readManifests, render } from './kustomize.ts'
-import { asTypeScript, validate } from './models.ts'
+import { asTypeScript, typeErrors, validate } from './models.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../..')
 const K8S = path.join(ROOT, 'k8s')
@@ -37,6 +37,7 @@ test('there are kustomizations', () => {
     'overlays/cert-manager-csi',
     'overlays/dedicated-nodes',
     'overlays/istio-agent',
+    'overlays/shared-limits',
   ])
 })
 
@@ -83,35 +84,6 @@ test('no YAML file lies about unused', () => {
     [],
   )
 })
-
-/** Compiles objects as literals of their published types; answers `file: what is wrong`. */
-function typeErrors(files: Readonly<Record<string, string>>): readonly string[] {
-  const dir = mkdtempSync(path.join(tmpdir(), 'sallyport-k8s-'))
-  try {
-    symlinkSync(path.join(ROOT, 'node_modules'), path.join(dir, 'node_modules'))
-    writeFileSync(path.join(dir, 'package.json'), '{"type":"module"}')
-    for (const [name, text] of Object.entries(files)) writeFileSync(path.join(dir, `${name}.ts`), text)
-    const options = [
-      '--noEmit',
-      '--strict',
-      '--skipLibCheck',
-      '--module',
-      'nodenext',
-      '--target',
-      'es2024',
-      '--types',
-      '',
-    ]
-    const names = Object.keys(files).map((name) => `${name}.ts`)
-    const tsc = path.join(ROOT, 'node_modules/typescript/bin/tsc')
-    const { stdout, status } = spawnSync(process.execPath, [tsc, ...options, ...names], { cwd: dir, encoding: 'utf8' })
-    const errors = stdout.split('\n').filter((line) => /^\S+\.ts\(/.test(line))
-    assert.equal(status === 0, errors.length === 0, stdout)
-    return errors.map((line) => line.replace(/\(\d+,\d+\): error TS\d+/, ''))
-  } finally {
-    rmSync(dir, { recursive: true, force: true })
-  }
-}
 
 describe('keys', () => {
   const objects = [

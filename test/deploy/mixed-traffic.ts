@@ -11,6 +11,8 @@ import type { Harness } from '../../src/testing/harness.ts'
 import { meshConnect, plainConnect, rawExchange, request } from '../../src/testing/mesh-client.ts'
 import { startEchoOrigin, startRawOrigin } from '../../src/testing/origin.ts'
 import { createTestPki } from '../../src/testing/pki.ts'
+import { RedisServer, skipWithoutRedis } from '../../src/testing/redis.ts'
+import { rateLimit } from '../integration/limit-world.ts'
 import {
   authorizationPolicy,
   destinationRule,
@@ -35,6 +37,15 @@ const COURIER = 'shop/courier'
 const FROM_CALLER = [{ source: { principals: ['cluster.local/ns/shop/sa/cart'] } }]
 const UNAVAILABLE = 'HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n'
 const FINE = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok'
+
+/** Never reached. */
+const PLENTY = {
+  name: 'plenty',
+  key: [],
+  budget: { requests: 1_000_000, per: 'day' },
+  scope: 'global',
+  onStoreFailure: 'open',
+}
 
 /** What one round sends over HTTP by mTLS, and what comes back. */
 const REQUESTS = [
@@ -106,6 +117,10 @@ export async function startMixedTraffic(t: TestContext): Promise<MixedTraffic> {
   })
   for (const each of [echo, secure, grpc, flaky, broken, carried, dns]) t.after(async () => each[Symbol.asyncDispose]())
 
+  // Where there is none, what is shared is not shown.
+  const redis = skipWithoutRedis === false ? await RedisServer.start() : null
+  t.after(() => redis?.close())
+
   const harness = await started(t, {
     pki,
     resources: {},
@@ -113,6 +128,7 @@ export async function startMixedTraffic(t: TestContext): Promise<MixedTraffic> {
       ports: { [MESH]: 0, [TUNNELS]: 0, [PLAIN]: 0 },
       dns: { servers: [dns.address], minTtl: '100ms', maxTtl: '1s' },
       addressGuard: { allow: ['127.0.0.1/32'] },
+      ...(redis === null ? {} : { redis: { url: redis.url } }),
     },
   })
   const change = await harness.change({
@@ -156,6 +172,7 @@ export async function startMixedTraffic(t: TestContext): Promise<MixedTraffic> {
         },
       }),
       authorizationPolicy('no-delete', 'DENY', [{ from: FROM_CALLER, to: [{ operation: { methods: ['DELETE'] } }] }]),
+      ...(redis === null ? [] : [rateLimit([PLENTY])]),
       dryRun(
         authorizationPolicy('no-errors', 'DENY', [
           { from: FROM_CALLER, to: [{ operation: { paths: ['/status/*'] } }] },

@@ -6,7 +6,16 @@ import type { Harness } from '../../src/testing/harness.ts'
 import { startHarness } from '../../src/testing/harness.ts'
 import { meshConnect, type RequestOptions, request } from '../../src/testing/mesh-client.ts'
 import { type EchoOrigin, startEchoOrigin } from '../../src/testing/origin.ts'
-import { documents, gateway, ISTIO_MUTUAL, serviceEntry, to, virtualService } from '../integration/manifests.ts'
+import { jwksOf, tokenBy, tokenKey } from '../../src/testing/tokens.ts'
+import {
+  documents,
+  gateway,
+  ISTIO_MUTUAL,
+  requestAuthentication,
+  serviceEntry,
+  to,
+  virtualService,
+} from '../integration/manifests.ts'
 
 const HOST = 'site.example'
 const OTHER = 'other.example'
@@ -214,13 +223,18 @@ for (const [title, reference] of [
       assert.match((await load({ ...deny({}), ...reference(ref) })).join(), / SP5009 /)
   })
 
-test('field AuthorizationPolicy.provider.name: refused with CUSTOM, which is not built, and without', async () => {
-  const provider = { name: 'external' }
-  assert.match((await load({ ...deny({}), action: 'CUSTOM', provider })).join(), / SP5011 /)
-  assert.match((await load({ ...deny({}), provider })).join(), / SP5008 /)
-})
-
-test(`field ${SOURCE}.requestPrincipals, ${SOURCE}.notRequestPrincipals: refused while tokens are not verified`, async () => {
-  assert.match((await load(from({ requestPrincipals: ['*'] }))).join(), / SP5012 /)
-  assert.match((await load(from({ notRequestPrincipals: ['*'] }))).join(), / SP5012 /)
+test(`field ${SOURCE}.requestPrincipals, ${SOURCE}.notRequestPrincipals: the principal of the token`, async () => {
+  const key = tokenKey('k', 'ES256')
+  const rules = requestAuthentication('tokens', [{ issuer: 'i', jwks: jwksOf(key) }])
+  // Without what the test before has left, which does not load.
+  assert.deepEqual((await harness.change({ 'policy.yaml': null, 'tokens.yaml': documents(rules) })).errors, [])
+  const token: Asked = { headers: { authorization: `Bearer ${tokenBy(key, { iss: 'i', sub: 'u' })}` } }
+  for (const [spec, withToken, without] of [
+    [from({ requestPrincipals: ['i/u'] }), 403, 200],
+    [from({ notRequestPrincipals: ['i/u'] }), 200, 403],
+  ] as const) {
+    assert.deepEqual(await load(spec), [])
+    assert.deepEqual([await status(token), await status({})], [withToken, without])
+  }
+  assert.deepEqual((await harness.change({ 'tokens.yaml': null })).errors, [])
 })

@@ -133,13 +133,14 @@ test(`field ${POOL}.tcp.maxConnections, VirtualService.http[].timeout: waiting f
   const to = await retrySite(t, {
     endpoints: [{ port: outside.origin.port }],
     retries: { attempts: 0 },
-    rule: { timeout: '200ms' },
+    rule: { timeout: '1s' },
     policy: { connectionPool: { tcp: { maxConnections: 1 } } },
   })
   // One of them is on the connection, without an answer; neither a request without a body nor one with waits longer.
   const answers = await Promise.all([to.get(), to.get(), to.get({ method: 'POST', body: 'x' })])
   for (const { status, body } of answers) assert.deepEqual([status, body], [504, 'upstream request timeout'])
   await eventually('nothing is left', async () => (await to.stat('upstream_rq_pending_active')) === 0)
-  assert.equal(outside.unanswered.length, 1)
+  // Another may have had it between their two ends.
+  assert.ok(outside.unanswered.length >= 1 && outside.unanswered.length < 3, `${outside.unanswered.length}`)
   await to.harness.stop(3)
 })

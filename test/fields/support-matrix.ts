@@ -31,7 +31,10 @@ export const TESTED_KINDS: readonly string[] = [
   'ServiceEntry',
   'WorkloadEntry',
   'AuthorizationPolicy',
+  'RequestAuthentication',
   'ASMEgressTrafficPolicy',
+  'EgressRateLimit',
+  'Telemetry',
 ]
 
 export function pathsOf(module: KindModule): FieldPaths {

@@ -160,7 +160,7 @@ describe('a registered name that resolves to a forbidden address', () => {
     assert.equal((await request(socket, 'rebound.example')).status, 200)
     answers.set('rebound.example', ['10.0.0.1'])
     let [requests, status] = [1, 200]
-    const until = performance.now() + 5000
+    const until = performance.now() + 30_000
     while (status === 200 && performance.now() < until) {
       requests += 1
       status = (await request(socket, 'rebound.example')).status

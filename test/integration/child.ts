@@ -63,7 +63,7 @@ export async function sallyport(
 ): Promise<Finished> {
   const child = spawn(SALLYPORT, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: 25_000,
+    timeout: 60_000,
     killSignal: 'SIGKILL',
     cwd: options.cwd,
     env: { ...process.env, ...options.env },

@@ -128,7 +128,7 @@ describe('draining', () => {
     await harness.gateway.close()
     const took = performance.now() - from
     assert.ok(took >= 290, `cut after ${took} ms, before the deadline`)
-    assert.ok(took < 5000, `took ${took} ms`)
+    assert.ok(took < 20_000, `took ${took} ms`)
     assert.deepEqual([await waiting, await half], ['', ''])
     await streamClosed
     const lines = await harness.lines(3)

@@ -41,7 +41,7 @@ it('a FIN in the middle of the handshake ends it at once, with one line', async 
   const from = performance.now()
   socket.on('data', () => {}).end(await clientHello())
   await once(socket, 'close')
-  assert.ok(performance.now() - from < 5000, 'not the handshake timeout of 15 s')
+  assert.ok(performance.now() - from < 12_000, 'not the handshake timeout of 15 s')
   const [line] = await harness.lines(1)
   assert.deepEqual(
     ['response_code', 'response_flags', 'requested_server_name', 'reason'].map((key) => line?.[key]),

@@ -64,7 +64,7 @@ async function call(site: Site, caller: Caller): Promise<void> {
   await closed
 }
 
-test('records written = requests accepted, and every gauge returns to 0', { timeout: 60_000 }, async (t) => {
+test('records written = requests accepted, and every gauge returns to 0', { timeout: 110_000 }, async (t) => {
   const origin = await startEchoOrigin()
   t.after(() => origin.close())
   const site = await startSite(t, origin.port)

@@ -98,7 +98,7 @@ for (const carrier of CARRIERS) {
     const answer = await rawExchange(socket, `GET / HTTP/1.1\r\n${H}X-Slow: `)
     clearInterval(drip)
     assert.match(answer, /^HTTP\/1\.1 408 Request Timeout\r\n/)
-    assert.ok(performance.now() - began < 5_000, 'Node looks once a second; the caller cannot stretch it')
+    assert.ok(performance.now() - began < 9_000, 'well before the default of 10 s; the caller cannot stretch it')
     const [line] = await site.harness.lines(1)
     assert.deepEqual(
       [line?.['response_code'], line?.['response_flags'], line?.['response_code_details'], line?.['reason']],

@@ -57,7 +57,7 @@ for (const [ending, end] of Object.entries(ENDS)) {
           }
           return text.endsWith('\r\n0\r\n\r\n')
         })
-        assert.ok(performance.now() - endedAt < 1_000, 'no hang')
+        assert.ok(performance.now() - endedAt < 10_000, 'no hang')
         assert.match(answer, /^HTTP\/1\.1 200 OK\r\n/)
         // A body that lasts until the connection is closed ends by FIN and no other way.
         const whole = framing === 'until close' && ending === 'FIN'

@@ -104,7 +104,7 @@ test('threat 15: rapid reset: the session is ended long before 10,000 streams, e
       const since = performance.now()
       await bystander()
       // The flood is made in this very process, on a machine that may be busy: this bounds a stall, it measures nothing.
-      assert.ok(performance.now() - since < 5_000, 'a bystander is not held up')
+      assert.ok(performance.now() - since < 30_000, 'a bystander is not held up')
     }
     await closed
     await client.until(() => false)

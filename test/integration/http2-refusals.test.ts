@@ -4,13 +4,14 @@
  */
 import assert from 'node:assert/strict'
 import { constants } from 'node:http2'
-import { type TestContext, test } from 'node:test'
+import type { TestContext } from 'node:test'
 import { gatewayYaml, siteYaml } from '../../src/testing/egress-resources.ts'
 import { h2Over, h2Request } from '../../src/testing/h2-client.ts'
 import { END_HEADERS, type Fields, FRAME, FrameClient, frame, headerBlock } from '../../src/testing/h2-frames.ts'
 import { type Harness, startHarness } from '../../src/testing/harness.ts'
 import { type MeshConnectOptions, meshConnect } from '../../src/testing/mesh-client.ts'
 import { type RawOrigin, startRawOrigin } from '../../src/testing/origin.ts'
+import { test } from './engines.ts'
 
 const HOST = 'site.example'
 const OK = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok'
@@ -158,9 +159,10 @@ test('threat 18: control characters never cross from HTTP/2 into the HTTP/1.1 re
   assert.ok(text.includes('x-byte: \xe9\xff\r\n'), 'bytes above ASCII go out as they came')
   for (const part of ['injected', 'smuggled', '\0', '\x7f']) assert.ok(!text.includes(part), JSON.stringify(part))
   client.socket.destroy()
-  const { length } = await harness.lines(1)
-  await harness.stop(length)
-  assert.ok(length <= values.length + 1)
+  // How many of them became requests is Node's affair; each that did has its line.
+  const requests = harness.gateway.boundPorts.reduce((sum, { stats }) => sum + stats.downstream_rq_total, 0)
+  assert.ok(requests >= 1 && requests <= values.length + 1)
+  await harness.stop(requests)
 })
 
 test('threat 18: a body that is longer or shorter than its content-length never becomes another request', async (t) => {

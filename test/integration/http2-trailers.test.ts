@@ -10,7 +10,15 @@ import { type H2Answer, h2Answer, h2Over, h2Request } from '../../src/testing/h2
 import { type H2Origin, startH2Origin } from '../../src/testing/h2-origin.ts'
 import type { Harness } from '../../src/testing/harness.ts'
 import { plainConnect, request } from '../../src/testing/mesh-client.ts'
-import { documents, gateway, serviceEntry, to, virtualService } from './manifests.ts'
+import {
+  documents,
+  gateway,
+  type Manifest,
+  requestAuthentication,
+  serviceEntry,
+  to,
+  virtualService,
+} from './manifests.ts'
 import { started } from './started.ts'
 
 const HOST = 'site.example'
@@ -21,6 +29,7 @@ async function world(
   t: TestContext,
   serve: (stream: ServerHttp2Stream, path: string) => void,
   rule = {},
+  more: readonly Manifest[] = [],
 ): Promise<World> {
   const origin = await startH2Origin(({ stream, headers }) => serve(stream, headers[':path'] ?? ''))
   t.after(async () => origin[Symbol.asyncDispose]())
@@ -28,6 +37,7 @@ async function world(
     gateway({ protocol: 'HTTP2' }),
     serviceEntry('site', HOST, origin.port, { protocol: 'HTTP2' }),
     virtualService('site', [HOST], [{ route: to(HOST), ...rule }]),
+    ...more,
   ]
   const harness = await started(t, { resources: { 'all.yaml': documents(...manifests) } })
   return { harness, origin, port: harness.gateway.port(80) }
@@ -58,6 +68,7 @@ test('request trailers: what belongs behind a body goes on, what does not stays 
       })
     },
     { headers: { request: { set: { 'x-edited': 'by the route' } } } },
+    [requestAuthentication('r', [{ issuer: 'i', jwks: '{"keys":[]}', outputPayloadToHeader: 'X-Payload' }])],
   )
   const forbidden = {
     host: 'evil.example',
@@ -73,6 +84,7 @@ test('request trailers: what belongs behind a body goes on, what does not stays 
     expect: '100-continue',
     traceparent: 'x',
     'x-edited': 'by the caller',
+    'x-payload': 'of no token',
   }
   assert.equal((await post(port, { 'x-sum': ['1', '2'], ...forbidden })).status, 200)
   assert.equal((await post(port, forbidden)).status, 200)

@@ -1,13 +1,14 @@
 /** HTTP/2 from callers, whole gateway: every ALPN list a sidecar may send, bodies, streams, and what the log says. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { type TestContext, test } from 'node:test'
+import type { TestContext } from 'node:test'
 import { gatewayYaml, MESH_SERVER, siteYaml } from '../../src/testing/egress-resources.ts'
 import { h2Answer, h2Over, h2Request, h2Stream, meshH2 } from '../../src/testing/h2-client.ts'
 import { type Harness, startHarness } from '../../src/testing/harness.ts'
 import { meshConnect, plainConnect, request } from '../../src/testing/mesh-client.ts'
 import { type EchoOrigin, startEchoOrigin, startRawOrigin } from '../../src/testing/origin.ts'
 import type { TestCertificate } from '../../src/testing/pki.ts'
+import { test } from './engines.ts'
 
 const HOST = 'site.example'
 

@@ -107,3 +107,13 @@ export function authorizationPolicy(name: string, action: 'ALLOW' | 'DENY', rule
     spec: { action, rules },
   }
 }
+
+/** For every workload of the gateway's namespace. */
+export function requestAuthentication(name: string, jwtRules: readonly object[]): Manifest {
+  return {
+    apiVersion: SECURITY,
+    kind: 'RequestAuthentication',
+    metadata: { name, namespace: NAMESPACE },
+    spec: { jwtRules },
+  }
+}

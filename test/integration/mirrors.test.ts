@@ -211,5 +211,5 @@ test('a copy that never ends does not hold the drain', async (t) => {
   const began = performance.now()
   await harness.stop(1)
   await copy.closed
-  assert.ok(performance.now() - began < 2000)
+  assert.ok(performance.now() - began < 4500, 'the drain would last 5 s')
 })

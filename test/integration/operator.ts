@@ -38,12 +38,22 @@ export async function stat(harness: Harness, name: string): Promise<number | nul
   return line === undefined ? null : Number(line.slice(name.length + 2))
 }
 
-/** A port that nobody listens on at this moment. */
+/**
+ * A port that nobody listens on at this moment: below those that the system hands out, so that no other server and no outgoing connection
+ * gets it in the meantime.
+ */
 export async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as net.AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
+  for (let tries = 0; ; tries += 1) {
+    const port = 10_000 + Math.floor(Math.random() * 20_000)
+    const server = net.createServer()
+    try {
+      await once(server.listen(port, '127.0.0.1'), 'listening')
+    } catch (error) {
+      if (tries < 50) continue
+      throw error
+    }
+    server.close()
+    await once(server, 'close')
+    return port
+  }
 }

@@ -7,6 +7,7 @@ import { eventually } from '../../src/testing/eventually.ts'
 import { type Harness, startHarness } from '../../src/testing/harness.ts'
 import { plainConnect, request } from '../../src/testing/mesh-client.ts'
 import { type EchoOrigin, startEchoOrigin } from '../../src/testing/origin.ts'
+import { customPolicy } from './authorizers.ts'
 import { authorizationPolicy, documents, gateway, serviceEntry, to, virtualService } from './manifests.ts'
 import { askControl, sample } from './operator.ts'
 import { started } from './started.ts'
@@ -106,15 +107,10 @@ const BAD_EDITS: Readonly<Record<string, { readonly file: string; readonly text:
     text: DENY_ALL.replace(/\[\s*\{\}\s*\]/, '[{"from": null}]'),
     says: /policy\.yaml:\d+:\d+ error SP1032 /,
   },
-  'a field that would have to be enforced': {
+  'two authorizers': {
     file: 'policy.yaml',
-    text: documents({
-      apiVersion: 'security.istio.io/v1',
-      kind: 'AuthorizationPolicy',
-      metadata: { name: 'x', namespace: 'istio-system' },
-      spec: { action: 'CUSTOM', provider: { name: 'p' }, rules: [{}] },
-    }),
-    says: /policy\.yaml:\d+:\d+ error SP\d+ /,
+    text: documents(customPolicy([{}], 'one', 'a'), customPolicy([{}], 'two', 'b')),
+    says: /policy\.yaml:\d+:\d+ error SP8303 /,
   },
   'a bomb of aliases': {
     file: 'policy.yaml',

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { type Attributes, headerValues, type Peer } from '../../src/core/attributes.ts'
+import { tokenFacts } from '../../src/gates/jwt/verify.ts'
 import type { ConditionModel, PolicyModel, RuleModel } from '../../src/model/policy.ts'
 import { compileAuthorizer } from '../../src/policy/authorizer.ts'
 import { isHttpOnly } from '../../src/policy/rule.ts'
@@ -38,6 +39,20 @@ function hosts({ http, gatewayPort }: Attributes): readonly string[] {
   return port === gatewayPort || port === (http.scheme === 'https' ? 443 : 80) ? [text, host] : [text]
 }
 
+/** generator.go, requestPrincipalGenerator: split at the last `/`, then iss and sub each by itself. */
+function tokenPrincipalMatches(value: string, iss: string, sub: string): boolean {
+  const [any, exact] = [full('.+'), (text: string) => full(quote(text))]
+  const slash = value.lastIndexOf('/')
+  const [issuer, subject] = slash < 0 ? [value, ''] : [value.slice(0, slash), value.slice(slash + 1)]
+  const [ofIssuer, ofSubject] = ((): readonly [RegExp, RegExp] => {
+    if (value === '*') return [any, any]
+    if (value.startsWith('*')) return slash < 0 ? [any, pattern(value)] : [pattern(issuer), exact(subject)]
+    if (value.endsWith('*')) return slash < 0 ? [pattern(value), any] : [exact(issuer), pattern(subject)]
+    return [exact(issuer), exact(subject)]
+  })()
+  return ofIssuer.test(iss) && ofSubject.test(sub)
+}
+
 function valueMatches(key: string, value: string, a: Attributes): boolean {
   const header = /^request\.headers\[(.*)\]$/.exec(key)
   if (header !== null) {
@@ -55,6 +70,14 @@ function valueMatches(key: string, value: string, a: Attributes): boolean {
       return pattern(value).test(a.http?.method ?? '')
     case 'path':
       return pattern(value).test(a.http?.path ?? '')
+    case 'request.auth.principal': {
+      const { iss, sub } = a.token?.claims ?? {}
+      return typeof iss === 'string' && typeof sub === 'string' && tokenPrincipalMatches(value, iss, sub)
+    }
+    case 'request.auth.claims[x]': {
+      const seen: readonly unknown[] = [a.token?.claims['x']].flat()
+      return seen.some((each) => typeof each === 'string' && pattern(value).test(each))
+    }
     case 'destination.port':
       return Number(value) === a.destinationPort
     default:
@@ -93,6 +116,8 @@ const VALUES: Readonly<Record<string, readonly string[]>> = {
   path: ['/', '/x', '/x*', '*y', '*'],
   'destination.port': ['8080', '8443', '8444'],
   'request.headers[x-a]': ['1', '2', '1*', '*', '*2'],
+  'request.auth.principal': ['i/u', 'i/*', '*/u', '*', 'j*', 'i/v*'],
+  'request.auth.claims[x]': ['1', '2', '1*', '*', '*2'],
 }
 const keyed = (keys: readonly string[]) =>
   fc.constantFrom(...keys).chain((key) => {
@@ -113,17 +138,24 @@ const alternatives = (keys: readonly string[]) =>
     }),
     { freq: 2 },
   )
-const FROM = ['source.principal', 'source.namespace']
+const FROM = ['source.principal', 'source.namespace', 'request.auth.principal']
 const TO = ['host', 'method', 'path', 'destination.port']
 const complexRule = fc.record({
   source: fc.constant(source),
   from: alternatives(FROM),
   to: alternatives(TO),
-  when: fc.array(keyed(['request.headers[x-a]', 'source.namespace', 'destination.port']), { maxLength: 1 }),
+  when: fc.array(keyed(['request.headers[x-a]', 'request.auth.claims[x]', 'source.namespace', 'destination.port']), {
+    maxLength: 1,
+  }),
 })
 /** One condition only: what a single matcher gets wrong then shows in the decision. */
 const simpleRule = fc
-  .tuple(fc.constantFrom('from', 'to', 'when'), keyed(FROM), keyed(TO), keyed(['request.headers[x-a]']))
+  .tuple(
+    fc.constantFrom('from', 'to', 'when'),
+    keyed(FROM),
+    keyed(TO),
+    keyed(['request.headers[x-a]', 'request.auth.claims[x]']),
+  )
   .map(
     ([part, from, to, when]): RuleModel => ({
       source,
@@ -148,6 +180,13 @@ const plainPeer: fc.Arbitrary<Peer> = fc.constantFrom<Peer>(
   { kind: 'none' },
   ...['td/ns/a/sa/x', 'td/ns/b/sa/x', 'other/ns/a/sa/y', 'td/ns/a.b/sa/x', 'td/ns/axb/sa/x'].map(spiffePeer),
 )
+const tokens = (...claims: readonly Readonly<Record<string, unknown>>[]) =>
+  fc.constantFrom(null, ...claims.map((each) => tokenFacts(each, [])))
+const plainToken = tokens(
+  { iss: 'i', sub: 'u' },
+  { iss: 'i', sub: 'v', x: '1' },
+  { iss: 'jj', sub: 'u', x: ['1', '2'] },
+)
 /** Callers, hosts and headers for which Istio's reading and ours are the same, letter for letter. */
 const plain = fc
   .record({
@@ -157,6 +196,7 @@ const plain = fc
     path: fc.constantFrom('/', '/x', '/x/y', '/y'),
     headers: fc.constantFrom<string[]>([], ['x-a', '1'], ['x-a', '12'], ['x-b', '1']),
     destinationPort: fc.constantFrom(8080, 8443, 8444),
+    token: plainToken,
     http: fc.boolean(),
   })
   .map(({ http, ...rest }) =>
@@ -185,6 +225,13 @@ const hostile = fc
       ['x-a', ''],
     ),
     destinationPort: fc.constantFrom(8080, 8443),
+    token: tokens(
+      { iss: 'i/u', sub: '' },
+      { iss: 'i', sub: 'a/u' },
+      { iss: 'i', x: 1 },
+      { x: [1, '12', true] },
+      { x: {} },
+    ),
     gatewayPort: fc.constantFrom(80, 443),
     scheme: fc.constantFrom<'http' | 'https'>('http', 'https'),
   })

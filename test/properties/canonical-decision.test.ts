@@ -47,6 +47,7 @@ function attributes(text: string): Attributes | null {
     destinationPort: 8443,
     gatewayPort: 443,
     sni: null,
+    token: null,
     http,
   }
 }

@@ -4,24 +4,17 @@
  * round ours may refuse more. FUZZ_INPUTS: how many inputs (default: a minute's worth in CI, a thousand elsewhere).
  */
 import assert from 'node:assert/strict'
-import { type ClientRequest, createServer, type IncomingMessage, request } from 'node:http'
-import { Duplex } from 'node:stream'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { headEnd } from '../../src/core/http1/bytes.ts'
 import { createChunkReader } from '../../src/core/http1/chunked.ts'
 import { type Framing, readRequestHead } from '../../src/core/http1/request-head.ts'
 import { type ResponseFraming, readResponseHead } from '../../src/core/http1/response-head.ts'
+import { type Message as NodesMessage, nodesRequests, nodesResponse } from '../fuzz/node-reader.ts'
 
 const INPUTS = Number(process.env['FUZZ_INPUTS'] ?? (process.env['CI'] === 'true' ? 60_000 : 1_500))
 
-type Message = {
-  /** `METHOD target` or the status. */
-  readonly start: string
-  readonly fields: readonly string[]
-  readonly body: string
-  readonly trailers: readonly string[]
-}
+type Message = Pick<NodesMessage, 'start' | 'fields' | 'body' | 'trailers'>
 
 /** Every complete message at the front of `bytes`, as ours reads them; stops at the first fault or unfinished one. */
 function ours(bytes: Buffer, kind: 'request' | 'response'): Message[] {
@@ -57,88 +50,6 @@ function readBody(bytes: Buffer, start: number, framing: Framing | ResponseFrami
     text += bytes.toString('latin1', from, to)
   })
   return reader.done ? { text, end, trailers: reader.trailers } : null
-}
-
-/** A socket that has sent `bytes` and then ends. */
-function sender(bytes: Buffer): Duplex {
-  let sent = false
-  return new Duplex({
-    read() {
-      this.push(sent ? null : bytes)
-      // What waits for more of a message would wait for ever; by then all that was complete has been told.
-      if (sent) setImmediate(() => setImmediate(() => this.destroy()))
-      sent = true
-    },
-    write: (_chunk, _encoding, done) => done(),
-  })
-}
-
-function lowerNames(raw: readonly string[]): string[] {
-  return raw.map((text, i) => (i % 2 === 0 ? text.toLowerCase() : text))
-}
-
-async function collect(message: IncomingMessage, start: string): Promise<Message | null> {
-  let body = ''
-  message.setEncoding('latin1')
-  message.on('data', (chunk: string) => {
-    body += chunk
-  })
-  const whole = await new Promise<boolean>((resolve) => {
-    message.once('end', () => resolve(message.complete))
-    message.once('error', () => resolve(false))
-    message.once('close', () => resolve(message.complete))
-  })
-  const fields = lowerNames(message.rawHeaders)
-  return whole ? { start, fields, body, trailers: lowerNames(message.rawTrailers) } : null
-}
-
-const server = createServer({ insecureHTTPParser: false, requireHostHeader: false, maxHeaderSize: 1 << 20 })
-server.maxHeadersCount = 0
-const sinks = new WeakMap<object, Promise<Message | null>[]>()
-server.on('request', (message, response) => {
-  sinks.get(message.socket)?.push(collect(message, `${message.method} ${message.url}`))
-  message.once('end', () => response.end())
-})
-server.on('checkExpectation', (message, response) => server.emit('request', message, response))
-server.on('connect', (_message, socket) => socket.destroy())
-// Later: the messages before the broken one have not ended yet.
-server.on('clientError', (_error, socket) => setImmediate(() => socket.destroy()))
-
-async function nodesRequests(bytes: Buffer): Promise<Message[]> {
-  const socket = sender(bytes)
-  const seen: Promise<Message | null>[] = []
-  sinks.set(socket, seen)
-  const closed = new Promise((resolve) => socket.once('close', resolve))
-  server.emit('connection', socket)
-  await closed
-  return (await Promise.all(seen)).filter((each) => each !== null)
-}
-
-async function nodesResponse(bytes: Buffer): Promise<Message[]> {
-  const socket = sender(bytes)
-  return new Promise((resolve) => {
-    const client: ClientRequest = request({
-      createConnection: () => socket as never,
-      insecureHTTPParser: false,
-      maxHeaderSize: 1 << 20,
-    })
-    let answered = false
-    client.once('response', (message) => {
-      answered = true
-      void collect(message, String(message.statusCode)).then((each) => {
-        resolve(each === null ? [] : [each])
-        socket.destroy()
-      })
-    })
-    client.once('upgrade', () => resolve([]))
-    client.on('error', () => {
-      if (!answered) resolve([])
-    })
-    client.once('close', () => {
-      if (!answered) resolve([])
-    })
-    client.end()
-  })
 }
 
 const mostly = <T>(good: T, ...odd: readonly T[]) =>
@@ -240,7 +151,11 @@ async function agree(text: string, kind: 'request' | 'response', count: { accept
   const mine = ours(bytes, kind)
   if (mine.length === 0) return
   count.accepted += mine.length
-  const nodes = kind === 'request' ? await nodesRequests(bytes) : await nodesResponse(bytes)
+  const response = kind === 'response' ? await nodesResponse(bytes) : null
+  const read = kind === 'request' ? (await nodesRequests(bytes)).messages : response === null ? [] : [response]
+  const nodes = read
+    .filter(({ whole }) => whole)
+    .map(({ start, fields, body: content, trailers }) => ({ start, fields, body: content, trailers }))
   assert.deepEqual(nodes.slice(0, mine.length), mine, JSON.stringify(text))
 }
 

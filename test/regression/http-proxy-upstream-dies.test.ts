@@ -35,7 +35,7 @@ for (const [engine, create] of Object.entries(ENGINES)) {
         const started = performance.now()
         if (clean) assert.equal((await body).toString(), 'hello')
         else await assert.rejects(body)
-        assert.ok(performance.now() - started < 1_000)
+        assert.ok(performance.now() - started < 10_000, 'no hang')
         const { stats } = upstream.cluster
         await eventually('nothing is open', () => stats.upstream_rq_active + stats.upstream_cx_active === 0)
         assert.equal(stats.upstream_rq_rx_reset, clean ? 0 : 1)

@@ -103,9 +103,9 @@ export async function startServer(
 
 export type Finished = { readonly code: number | null; readonly stdout: string; readonly stderr: string }
 
-/** A client with its three pipes, which does not outlive 15 s. */
+/** A client with its three pipes, which does not outlive a minute. */
 export function startClient(program: string, args: readonly string[]): ChildProcessWithoutNullStreams {
-  return spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], timeout: 15_000, killSignal: 'SIGKILL' })
+  return spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], timeout: 60_000, killSignal: 'SIGKILL' })
 }
 
 /** Runs a client to its end. `input` is written to it at once; its standard input stays open until it ends. */

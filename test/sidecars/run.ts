@@ -8,7 +8,7 @@ export function runWalkThroughs(callers: readonly { readonly caller: Caller; rea
   describe('walk-throughs', { concurrency: 6 }, () => {
     for (const { caller, skip } of callers)
       for (const scenario of WALK_THROUGHS.filter((each) => speaks(caller, each)))
-        it(`${scenario.title}, by ${caller.name}`, { skip, timeout: 60_000 }, async (t) => {
+        it(`${scenario.title}, by ${caller.name}`, { skip, timeout: 110_000 }, async (t) => {
           await walk(t, scenario, caller)
         })
   })

@@ -1,12 +1,13 @@
 /** What a caller says about itself, and how often (threats 26, 31, 32): repeated fields, look-alike identities, tickets taken elsewhere. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { test } from 'node:test'
+import { test as testOnce } from 'node:test'
 import type { TLSSocket } from 'node:tls'
 import { h2Over, h2Request } from '../../src/testing/h2-client.ts'
 import { meshConnect, plainConnect, rawExchange, request } from '../../src/testing/mesh-client.ts'
 import { startEchoOrigin } from '../../src/testing/origin.ts'
 import { createTestPki } from '../../src/testing/pki.ts'
+import { test } from '../integration/engines.ts'
 import {
   authorizationPolicy,
   documents,
@@ -105,109 +106,128 @@ const RULES: readonly (readonly [
   [{ serviceAccounts: ['a.b/s'] }, 'a.b/s'],
 ]
 
-test('threat 31: dots, brackets and prefixes in rules about identities mean themselves, under ALLOW and DENY', async (t) => {
-  const pki = await createTestPki()
-  const origin = await startEchoOrigin()
-  t.after(() => origin.close())
-  const harness = await started(t, {
-    pki,
-    resources: { 'all.yaml': documents(gateway({ number: 443, tls: ISTIO_MUTUAL }), ...site(origin.port)) },
-  })
-  const sockets = new Map<string, TLSSocket>()
-  for (const id of SOURCES)
-    sockets.set(id, await meshConnect({ port: harness.gateway.port(443), svid: await pki.svid(id), ca: pki.root }))
-  let count = 0
-  for (const action of ['ALLOW', 'DENY'] as const) {
-    for (const [source, ...callers] of RULES) {
-      const policy = authorizationPolicy('p', action, [{ from: [{ source }] }])
-      const { ok, errors } = await harness.change({ 'p.yaml': documents(policy) })
-      if (!ok) {
-        // What no identity can ever be is an error in a DENY, which would be inert.
-        assert.deepEqual([action, callers], ['DENY', []], errors.join())
-        continue
-      }
-      for (const [id, socket] of sockets) {
-        const permitted = callers.includes(id) === (action === 'ALLOW')
-        const { status } = await request(socket, HOST)
-        assert.equal(status, permitted ? 200 : 403, `${action} ${JSON.stringify(source)}: ${id}`)
-        count += 1
-      }
-    }
-  }
-  for (const socket of sockets.values()) socket.destroy()
-  await harness.stop(count)
-})
-
-test('threat 31: a star for a namespace does not reach over the slash into the service account, where it permits', async (t) => {
-  const pki = await createTestPki()
-  const origin = await startEchoOrigin()
-  t.after(() => origin.close())
-  const policy = authorizationPolicy('p', 'ALLOW', [{ from: [{ source: { namespaces: ['*-prod'] } }] }])
-  const resources = { 'all.yaml': documents(gateway({ number: 443, tls: ISTIO_MUTUAL }), ...site(origin.port), policy) }
-  const harness = await started(t, { pki, resources })
-  for (const [id, status] of [
-    ['shop-prod/web', 200],
-    ['shop/web-prod', 403],
-    ['spiffe://cluster.local/ns/shop/sa/x-prod/y', 403],
-    ['spiffe://cluster.local/ns/shop/sa/web/ns/x-prod/y', 403],
-  ] as const) {
-    const socket = await meshConnect({ port: harness.gateway.port(443), svid: await pki.svid(id), ca: pki.root })
-    assert.equal((await request(socket, HOST)).status, status, id)
-    socket.destroy()
-  }
-  await harness.stop(4)
-})
-
-for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
-  test(`threat 32: ${maxVersion}: a ticket of one server is worth nothing on another, whatever SNI asks for it`, async (t) => {
-    const [pki, partner] = await Promise.all([createTestPki(), createTestPki()])
+testOnce(
+  'threat 31: dots, brackets and prefixes in rules about identities mean themselves, under ALLOW and DENY',
+  async (t) => {
+    const pki = await createTestPki()
     const origin = await startEchoOrigin()
     t.after(() => origin.close())
-    const harness = await started(t, { pki, resources: {} })
-    const server = await pki.serverCert('partner.example')
-    // The partner's CA vouches for callers of `partner.example` alone.
-    writeSecret(harness, 'partner', { ...server, ca: partner.root })
-    const servers = gateway(
-      { number: 443, name: 'mesh', tls: ISTIO_MUTUAL, hosts: ['mesh.example'] },
-      { number: 443, name: 'partner', tls: { mode: 'MUTUAL', credentialName: 'partner' }, hosts: ['partner.example'] },
-    )
-    const manifests = ['mesh', 'partner'].flatMap((name) => [
-      serviceEntry(name, `${name}.example`, origin.port),
-      virtualService(name, [`${name}.example`], [{ route: to(`${name}.example`) }]),
-    ])
-    const loaded = await harness.change({ 'all.yaml': documents(servers, ...manifests) })
-    assert.deepEqual(loaded, { ok: true, errors: [] })
-    const certificates = { mesh: await pki.svid('apps/sleep'), partner: await partner.leaf({ commonName: 'partner' }) }
-    const common = { port: harness.gateway.port(443), ca: pki.root, maxVersion }
-    for (const [own, other] of [
-      ['mesh', 'partner'],
-      ['partner', 'mesh'],
-    ] as const) {
-      const first = await meshConnect({ ...common, servername: `${own}.example`, svid: certificates[own] })
-      const ticket = once(first, 'session') as Promise<[Buffer]>
-      assert.equal((await request(first, `${own}.example`)).status, 200)
-      const session = maxVersion === 'TLSv1.2' ? (first.getSession() as Buffer) : (await ticket)[0]
-      first.destroy()
-      // It is a good ticket: on its own server it stands for the certificate.
-      const again = await meshConnect({ ...common, servername: `${own}.example`, svid: null, session })
-      assert.equal(again.isSessionReused(), true)
-      assert.equal((await request(again, `${own}.example`)).status, 200)
-      again.destroy()
-      for (const svid of [null, certificates[own]])
-        assert.equal(await closedBy(meshConnect({ ...common, servername: `${other}.example`, svid, session })), '')
+    const harness = await started(t, {
+      pki,
+      resources: { 'all.yaml': documents(gateway({ number: 443, tls: ISTIO_MUTUAL }), ...site(origin.port)) },
+    })
+    const sockets = new Map<string, TLSSocket>()
+    for (const id of SOURCES)
+      sockets.set(id, await meshConnect({ port: harness.gateway.port(443), svid: await pki.svid(id), ca: pki.root }))
+    let count = 0
+    for (const action of ['ALLOW', 'DENY'] as const) {
+      for (const [source, ...callers] of RULES) {
+        const policy = authorizationPolicy('p', action, [{ from: [{ source }] }])
+        const { ok, errors } = await harness.change({ 'p.yaml': documents(policy) })
+        if (!ok) {
+          // What no identity can ever be is an error in a DENY, which would be inert.
+          assert.deepEqual([action, callers], ['DENY', []], errors.join())
+          continue
+        }
+        for (const [id, socket] of sockets) {
+          const permitted = callers.includes(id) === (action === 'ALLOW')
+          const { status } = await request(socket, HOST)
+          assert.equal(status, permitted ? 200 : 403, `${action} ${JSON.stringify(source)}: ${id}`)
+          count += 1
+        }
+      }
     }
-    const refused = (await harness.lines(8)).filter((line) => line['response_code'] === 0)
-    assert.deepEqual(
-      refused.map((line) => [line['reason'], line['upstream_host']]),
-      [
-        ['no_client_certificate', null],
-        ['untrusted_certificate', null],
-        ['no_client_certificate', null],
-        ['untrusted_certificate', null],
-      ],
-    )
-    await harness.stop(8)
-  })
+    for (const socket of sockets.values()) socket.destroy()
+    await harness.stop(count)
+  },
+)
+
+testOnce(
+  'threat 31: a star for a namespace does not reach over the slash into the service account, where it permits',
+  async (t) => {
+    const pki = await createTestPki()
+    const origin = await startEchoOrigin()
+    t.after(() => origin.close())
+    const policy = authorizationPolicy('p', 'ALLOW', [{ from: [{ source: { namespaces: ['*-prod'] } }] }])
+    const resources = {
+      'all.yaml': documents(gateway({ number: 443, tls: ISTIO_MUTUAL }), ...site(origin.port), policy),
+    }
+    const harness = await started(t, { pki, resources })
+    for (const [id, status] of [
+      ['shop-prod/web', 200],
+      ['shop/web-prod', 403],
+      ['spiffe://cluster.local/ns/shop/sa/x-prod/y', 403],
+      ['spiffe://cluster.local/ns/shop/sa/web/ns/x-prod/y', 403],
+    ] as const) {
+      const socket = await meshConnect({ port: harness.gateway.port(443), svid: await pki.svid(id), ca: pki.root })
+      assert.equal((await request(socket, HOST)).status, status, id)
+      socket.destroy()
+    }
+    await harness.stop(4)
+  },
+)
+
+for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+  testOnce(
+    `threat 32: ${maxVersion}: a ticket of one server is worth nothing on another, whatever SNI asks for it`,
+    async (t) => {
+      const [pki, partner] = await Promise.all([createTestPki(), createTestPki()])
+      const origin = await startEchoOrigin()
+      t.after(() => origin.close())
+      const harness = await started(t, { pki, resources: {} })
+      const server = await pki.serverCert('partner.example')
+      // The partner's CA vouches for callers of `partner.example` alone.
+      writeSecret(harness, 'partner', { ...server, ca: partner.root })
+      const servers = gateway(
+        { number: 443, name: 'mesh', tls: ISTIO_MUTUAL, hosts: ['mesh.example'] },
+        {
+          number: 443,
+          name: 'partner',
+          tls: { mode: 'MUTUAL', credentialName: 'partner' },
+          hosts: ['partner.example'],
+        },
+      )
+      const manifests = ['mesh', 'partner'].flatMap((name) => [
+        serviceEntry(name, `${name}.example`, origin.port),
+        virtualService(name, [`${name}.example`], [{ route: to(`${name}.example`) }]),
+      ])
+      const loaded = await harness.change({ 'all.yaml': documents(servers, ...manifests) })
+      assert.deepEqual(loaded, { ok: true, errors: [] })
+      const certificates = {
+        mesh: await pki.svid('apps/sleep'),
+        partner: await partner.leaf({ commonName: 'partner' }),
+      }
+      const common = { port: harness.gateway.port(443), ca: pki.root, maxVersion }
+      for (const [own, other] of [
+        ['mesh', 'partner'],
+        ['partner', 'mesh'],
+      ] as const) {
+        const first = await meshConnect({ ...common, servername: `${own}.example`, svid: certificates[own] })
+        const ticket = once(first, 'session') as Promise<[Buffer]>
+        assert.equal((await request(first, `${own}.example`)).status, 200)
+        const session = maxVersion === 'TLSv1.2' ? (first.getSession() as Buffer) : (await ticket)[0]
+        first.destroy()
+        // It is a good ticket: on its own server it stands for the certificate.
+        const again = await meshConnect({ ...common, servername: `${own}.example`, svid: null, session })
+        assert.equal(again.isSessionReused(), true)
+        assert.equal((await request(again, `${own}.example`)).status, 200)
+        again.destroy()
+        for (const svid of [null, certificates[own]])
+          assert.equal(await closedBy(meshConnect({ ...common, servername: `${other}.example`, svid, session })), '')
+      }
+      const refused = (await harness.lines(8)).filter((line) => line['response_code'] === 0)
+      assert.deepEqual(
+        refused.map((line) => [line['reason'], line['upstream_host']]),
+        [
+          ['no_client_certificate', null],
+          ['untrusted_certificate', null],
+          ['no_client_certificate', null],
+          ['untrusted_certificate', null],
+        ],
+      )
+      await harness.stop(8)
+    },
+  )
 }
 
 /** What comes back; with TLS 1.2 the caller may see the end before its handshake is done. */

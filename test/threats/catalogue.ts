@@ -7,6 +7,11 @@ export type Threat = { readonly attack: string; readonly outcome: string }
 
 export type ThreatGroup = { readonly title: string; readonly threats: Readonly<Record<number, Threat>> }
 
+const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
+
+/** Those that HTTP/1.1 is part of, on either side of the gateway: their tests run over both engines. */
+export const OVER_BOTH_ENGINES: ReadonlySet<number> = new Set([...range(1, 14), ...range(18, 26)])
+
 export const THREAT_GROUPS: readonly ThreatGroup[] = [
   {
     title: 'Framing and HTTP/1.1',

@@ -74,7 +74,7 @@ test('threat 44: a server that says nothing: other names are served meanwhile, a
   for (let i = 0; i < 20; i++) assert.equal(await status(harness, `n${i}.example`), 200)
   assert.ok(waiting, 'nobody waited for the silent one')
   assert.equal(await silent, 503)
-  assert.ok(performance.now() - began < 8_000, 'a query ends')
+  assert.ok(performance.now() - began < 20_000, 'a query ends')
   const line = (await harness.lines(21)).at(-1)
   assert.deepEqual([line?.['authority'], line?.['response_flags']], ['silent.example', 'DF'])
   await harness.stop(21)
@@ -111,7 +111,7 @@ for (const ttl of [0, 1, 0x7fffffff, 0x80000000, 0xffffffff]) {
     const short = await start(t, () => here(ttl), { minTtl: '0s', maxTtl: '50ms' })
     const asked = () => short.dns.questions.filter(({ type }) => type === 'A').length
     let requests = 0
-    for (const until = performance.now() + 10_000; asked() < 3 && performance.now() < until; requests++)
+    for (const until = performance.now() + 30_000; asked() < 3 && performance.now() < until; requests++)
       assert.equal(await status(short.harness, 'ttl.example'), 200)
     assert.ok(asked() >= 3, `${asked()} questions`)
     await short.harness.stop(requests)

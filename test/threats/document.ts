@@ -49,7 +49,8 @@ export function renderThreatsDoc(): string {
 
 Each attack is a named test: its title begins with \`threat NN:\`. At least one of the files sends it over real sockets to a
 whole gateway and looks at what came back, at what the site saw and at the one line in the access log; others try the same
-on an engine, or with generated input. Comments in the source use the same numbers.
+on an engine, or with generated input. Comments in the source use the same numbers. Attacks in which HTTP/1.1 has a part
+(1–14 and 18–26) are tried over both engines; [test/fuzz](../test/fuzz/gateway.ts) tries them with whatever bytes it comes upon.
 
 To run the tests of one: \`./bin/sallyport-node --test --test-name-pattern "threat 20:" "src/**/*.test.ts" "test/**/*.test.ts"\`
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import { THREAT_GROUPS } from './catalogue.ts'
+import { OVER_BOTH_ENGINES, THREAT_GROUPS } from './catalogue.ts'
 import { filesByThreat, type TestSource, testSources, threatsIn } from './document.ts'
 
 const NUMBERS = THREAT_GROUPS.flatMap(({ threats }) => Object.keys(threats).map(Number))
@@ -11,6 +11,16 @@ const SOURCES = testSources()
 /** It starts a gateway with all its listeners; what starts one for it counts. */
 const startsGateway = ({ text }: TestSource) =>
   /from '(?:\.\.?\/)+(?:src\/testing\/harness|(?:integration\/)?(?:started|site))\.ts'/.test(text)
+
+/** Its `test` runs everything once for each engine; what a file runs only once has another name there. */
+const overBothEngines = ({ text }: TestSource) =>
+  /^import \{[^}]*\btest\b[^}]*\} from '(?:\.\.?\/)+(?:integration\/)?engines\.ts'/m.test(text)
+
+/** The parts of a file that `test` registers. */
+const withoutOnce = (source: TestSource): TestSource => ({
+  ...source,
+  text: source.text.replaceAll(/\btestOnce\(\s*['"`]threat \d+: /g, ''),
+})
 
 /** Titles that mean a number but would not be counted. */
 const misspelt = (text: string) =>
@@ -30,6 +40,21 @@ test('every number has a test against a whole gateway', () => {
   assert.deepEqual(
     NUMBERS.filter((number) => !whole.has(number)),
     [],
+  )
+})
+
+test('attacks in which HTTP/1.1 has a part are tried over both engines', () => {
+  const both = filesByThreat(SOURCES.filter(startsGateway).filter(overBothEngines).map(withoutOnce))
+  assert.deepEqual(
+    [...OVER_BOTH_ENGINES].filter((number) => !both.has(number)),
+    [],
+  )
+  const text = "import { differences, test } from '../integration/engines.ts'"
+  assert.equal(overBothEngines({ file: 'a', text }), true)
+  assert.equal(overBothEngines({ file: 'a', text: "import { test } from 'node:test'" }), false)
+  assert.deepEqual(
+    threatsIn(withoutOnce({ file: 'a', text: "testOnce('threat 9: x')\ntest('threat 8: y')" }).text),
+    [8],
   )
 })
 

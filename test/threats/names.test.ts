@@ -1,11 +1,12 @@
 /** Names that mean more than they seem (threats 20, 24, 25): ports under a permission, wildcards, international names, in both versions of HTTP. */
 import assert from 'node:assert/strict'
-import { type TestContext, test } from 'node:test'
+import type { TestContext } from 'node:test'
 import { startDnsServer } from '../../src/testing/dns-server.ts'
 import { type Fields, FRAME, FrameClient } from '../../src/testing/h2-frames.ts'
 import type { Harness } from '../../src/testing/harness.ts'
 import { meshConnect, plainConnect, rawExchange } from '../../src/testing/mesh-client.ts'
 import { type RawOrigin, startRawOrigin } from '../../src/testing/origin.ts'
+import { test } from '../integration/engines.ts'
 import {
   authorizationPolicy,
   documents,

@@ -28,10 +28,17 @@ const JWT = `---\napiVersion: security.istio.io/v1\nkind: RequestAuthentication\
 const LIMIT = `---\napiVersion: sallyport.dev/v1alpha1\nkind: EgressRateLimit\nmetadata: { name: l, namespace: istio-system }\n`
 const behind = (mistake: string, text: string, ...says: Says) =>
   ap(mistake, NAMESPACES, `${NAMESPACES}\n${text}`, ...says)
+const limit = (mistake: string, limits: string, ...says: Says) =>
+  behind(mistake, `${LIMIT}spec:\n  limits: [${limits.replaceAll('◦', 'requests: { count: 1, per: hour }')}]`, ...says)
 
 export const BROKEN_POLICIES: readonly Broken[] = [
   ap('an action that is none', 'action: DENY', 'action: ▸DENIED', 'SP1000'),
-  ap('an action that is not built', 'action: DENY', 'action: ▸CUSTOM\n  provider: { name: ext }', 'SP5011'),
+  ap(
+    'a CUSTOM policy that asks who the caller is',
+    `  action: DENY\n  rules:\n    - from:\n        - source:\n${NAMESPACES}`,
+    `  action: CUSTOM\n  provider: { name: ext }\n  rules:\n    - from:\n        - source:\n            ▸${NAMESPACES.trimStart()}`,
+    'SP8306',
+  ),
   ap('a provider without CUSTOM', '  action: DENY', '  action: DENY\n  ▸provider: { name: ext }', 'SP5008'),
   ap('DENY without rules', `  rules:\n    - from:\n        - source:\n${NAMESPACES}`, '  ▸rules: []', 'SP5002'),
   ap(
@@ -86,7 +93,7 @@ export const BROKEN_POLICIES: readonly Broken[] = [
     `        - ▸source:\n            serviceAccounts: [sleep]\n${NAMESPACES}`,
     'SP5007',
   ),
-  source('claims of a token', '▸requestPrincipals: ["*"]', 'SP5012'),
+  source('claims of a token that nobody verifies', '▸requestPrincipals: ["*"]', 'SP8202', 'warning'),
   source('an empty list beside another', 'namespaces: [a]\n            ▸principals: []', 'SP5025', 'warning'),
   ap('an empty list', `        - source:\n${NAMESPACES}`, '        - ▸source: { namespaces: [] }', 'SP5001'),
   operation('a port that is a name', '{ ports: [▸http] }', 'SP5006'),
@@ -101,13 +108,31 @@ export const BROKEN_POLICIES: readonly Broken[] = [
   when('an address that is none', '{ key: source.ip, values: [▸localhost] }', 'SP5005'),
   when('a port above 65535', '{ key: destination.port, notValues: [▸"65536"] }', 'SP5006'),
   when('a key of Envoy', '▸{ key: "experimental.envoy.filters.a[b]", values: [c] }', 'SP5013', 'warning'),
-  behind('a rule for tokens', `${JWT}spec: { ▸jwtRules: [{ issuer: a, jwksUri: "https://a/jwks" }] }`, 'SP5012'),
+  behind(
+    'keys of a token that come from no web server',
+    `${JWT}spec: { jwtRules: [{ issuer: a, jwksUri: ▸"ftp://a/jwks" }] }`,
+    'SP8200',
+  ),
+  behind('keys of a token that are none', `${JWT}spec: { jwtRules: [{ issuer: a, jwks: ▸"{}" }] }`, 'SP8201'),
   behind(
     'a misspelt field of a rule for tokens',
-    `${JWT}spec: { ▹jwtRules: [{ issuer: a, ▸jwksUrl: "https://a/jwks" }] }`,
+    `${JWT}spec: { jwtRules: [{ issuer: "https://a", ▸jwksUrl: "https://a/jwks" }] }`,
     'SP1030',
   ),
-  behind('a kind of ours that is not built', `${LIMIT}▸spec: { requests: 1 }`, 'SP1034'),
+  limit('a limit that is misspelt', '{ name: a, key: [], ◦, ▸form: [{ namespaces: [a] }] }', 'SP1030'),
+  limit('a limit of a name that exists', '{ name: a, key: [], ◦ }, { name: ▸a, key: [], ◦ }', 'SP8000'),
+  limit('a limit that counts nothing', '{ name: ▸a, key: [] }', 'SP8001'),
+  limit('a limit that counts two things', '{ name: a, key: [], ◦, ▸tunnels: { count: 1 } }', 'SP8001'),
+  limit('a local limit that speaks of outages', '{ name: a, key: [], ◦, onStoreFailure: ▸open }', 'SP8002'),
+  limit('a limit for an empty list of callers', '{ name: a, key: [], ◦, from: [{ ▸principals: [] }] }', 'SP8003'),
+  limit('a limit by principal of callers that have none', '{ name: a, key: [▸principal], ◦ }', 'SP8004'),
+  limit(
+    'a limit by namespace of principals',
+    '{ name: a, key: [▸namespace], ◦, from: [{ principals: ["*"] }] }',
+    'SP8004',
+  ),
+  limit('a global limit without Redis', '{ name: a, key: [], ◦, scope: ▸global, onStoreFailure: open }', 'SP8005'),
+  limit('a local budget without a directory', '{ name: a, key: [], ▸budget: { requests: 1, per: day } }', 'SP8006'),
   // ASMEgressTrafficPolicy
   asm('a misspelt field', '          httpsUpgrade:', '          ▸httpsUpgarde:', 'SP1030'),
   asm(

@@ -64,18 +64,6 @@ export const SECURITY_CODES = {
     explanation:
       '`istio.io/dry-run` is "true" or "false", and only for the actions ALLOW and DENY. Whether a policy is enforced must not be guessed.',
   },
-  SP5011: {
-    severity: 'error',
-    title: 'CUSTOM policies are not supported yet',
-    explanation:
-      'A CUSTOM policy asks an external authorizer. This gateway cannot ask it yet, and loading the policy without asking would let through what it guards. Remove it from this gateway (selector) or express it as ALLOW or DENY.',
-  },
-  SP5012: {
-    severity: 'error',
-    title: 'JWT conditions and RequestAuthentication are not supported yet',
-    explanation:
-      'This gateway does not verify tokens yet. Ignoring the resource or condition would let through what it guards, so it refuses to load where it applies to this gateway.',
-  },
   SP5013: {
     severity: 'warning',
     title: 'Envoy metadata condition cannot be judged',

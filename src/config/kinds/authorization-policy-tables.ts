@@ -5,24 +5,41 @@ export const AUTHORIZATION_POLICY_NOTES: readonly FieldNote[] = [
   {
     path: 'spec.action',
     is: 'limited',
-    why: 'CUSTOM is refused where the policy applies (not built yet); AUDIT shows in `explain` only',
+    why: 'AUDIT shows in `explain` only',
   },
-  { path: 'spec.provider', is: 'refused', why: 'it belongs to CUSTOM, which is not built yet' },
   ...(['targetRef', 'targetRefs'] as const).map((field) => ({
     path: `spec.${field}`,
     is: 'limited' as const,
     why: 'as in Istio they are for gateways of the Gateway API, which this is if its labels say so',
   })),
-  ...(['requestPrincipals', 'notRequestPrincipals'] as const).map((field) => ({
-    path: `spec.rules[].from[].source.${field}`,
-    is: 'refused' as const,
-    why: 'where the policy applies: JWTs are not verified yet',
-  })),
   {
     path: 'spec.rules[].when[].key',
     is: 'limited',
-    why: 'request.auth.* is refused where the policy applies; experimental.* never matches an ALLOW and always a DENY',
+    why: 'experimental.* never matches an ALLOW and always a DENY',
   },
+]
+
+/** TABLE of what rules of CUSTOM policies may not ask (behaviour §1.6; istio pkg/config/validation). */
+export const IDENTITY_FIELDS = [
+  'principals',
+  'notPrincipals',
+  'requestPrincipals',
+  'notRequestPrincipals',
+  'namespaces',
+  'notNamespaces',
+  'serviceAccounts',
+  'notServiceAccounts',
+  'trustDomains',
+  'notTrustDomains',
+] as const
+
+/** The same, beginnings of `when` keys. */
+export const IDENTITY_KEYS: readonly string[] = [
+  'source.principal',
+  'source.namespace',
+  'source.serviceAccount',
+  'source.trustDomain',
+  'request.auth.',
 ]
 
 /** TABLE of keys that Istio itself turns away, with what to write instead. */

@@ -4,6 +4,7 @@ import { describe, test } from 'node:test'
 import { findCondition } from '../../policy/conditions.ts'
 import { lower, type PolicySpec } from '../../testing/policy-fixtures.ts'
 import { authorizationPolicy, WHEN_KEYS } from './authorization-policy.ts'
+import { IDENTITY_FIELDS } from './authorization-policy-tables.ts'
 
 /** `CODE severity path` of every finding; in a namespace that no gateway looks at, so that only the kind's own checks speak. */
 function findings(policy: PolicySpec): string[] {
@@ -80,6 +81,34 @@ describe('empty things', () => {
       findings({ spec: { action: 'CUSTOM', provider: { name: 'x' }, rules: [] } }).includes('SP5002 error spec.rules'),
     )
     assert.deepEqual(findings({ spec: {} }), [])
+  })
+})
+
+describe('CUSTOM', () => {
+  const custom = (rule: object) =>
+    findings({ spec: { action: 'CUSTOM', provider: { name: 'x' }, rules: [rule] } }).filter((each) =>
+      each.startsWith('SP8306'),
+    )
+  test('rules may ask what is wanted and from where', () => {
+    assert.deepEqual(
+      custom({
+        from: [{ source: { ipBlocks: ['10.0.0.1'], notRemoteIpBlocks: ['10.0.0.2'] } }],
+        to: [{ operation: { hosts: ['a.example'], methods: ['GET'], paths: ['/a'], ports: ['80'] } }],
+        when: [
+          { key: 'request.headers[x]', values: ['1'] },
+          { key: 'connection.sni', values: ['a'] },
+        ],
+      }),
+      [],
+    )
+  })
+  test('not who the caller is', () => {
+    for (const field of IDENTITY_FIELDS)
+      assert.deepEqual(custom({ from: [{ source: { [field]: ['a'] } }] }), [
+        `SP8306 error spec.rules.0.from.0.source.${field}`,
+      ])
+    for (const key of ['source.principal', 'source.namespace', 'request.auth.claims[a]'])
+      assert.deepEqual(custom({ when: [{ key, values: ['a'] }] }), ['SP8306 error spec.rules.0.when.0.key'])
   })
 })
 

@@ -9,6 +9,7 @@ import { checkTarget, targetFields } from '../policy-target.ts'
 import type { KindModule, Report, Resource } from '../resource.ts'
 import { enumeration, text } from '../schema.ts'
 import { AUTHORIZATION_POLICY_NOTES, REPLACED_KEYS } from './authorization-policy-tables.ts'
+import { checkCustom } from './custom-policy-check.ts'
 
 const list = z.array(text).optional()
 
@@ -83,7 +84,7 @@ const OPERATION_CHECKS: Readonly<Partial<Record<keyof OperationSpec, ValueCheck>
   notPaths: checkPath,
 }
 
-/** TABLE of `when` keys (pkg/config/security/security.go). `jwt` keys load only once tokens are verified. */
+/** TABLE of `when` keys (pkg/config/security/security.go). */
 export const WHEN_KEYS: readonly { readonly key: string; readonly bracket: boolean; readonly check?: ValueCheck }[] = [
   { key: 'request.headers', bracket: true },
   { key: 'source.ip', bracket: false, check: checkIp },
@@ -113,7 +114,7 @@ export const authorizationPolicy: KindModule<AuthorizationPolicySpec> = {
   check: (resource, report) => {
     checkTarget(resource, report)
     checkAction(resource, report)
-    warnOfUnsupported(resource, report)
+    checkCustom(resource, report)
     const { rules = [] } = resource.spec
     if (rules.length > MAX_RULES)
       report('SP5000', resource.at('spec', 'rules'), `${rules.length} rules; at most ${MAX_RULES} are allowed`)
@@ -138,25 +139,6 @@ function checkAction(policy: Policy, report: Report): void {
     report('SP5010', at, `istio.io/dry-run is ${JSON.stringify(dryRun)}`, { fix: 'write "true" or "false"' })
   else if (dryRun === 'true' && (action === 'AUDIT' || action === 'CUSTOM'))
     report('SP5010', at, `istio.io/dry-run is only for ALLOW and DENY; this policy is ${action}`)
-}
-
-/**
- * What does not work yet, as a warning, for `validate DIR…`, which knows of no gateway. Where the policy applies to a
- * gateway, config/policies.ts makes errors of these.
- */
-function warnOfUnsupported(policy: Policy, report: Report): void {
-  const warn = (code: 'SP5011' | 'SP5012', what: string, path: Path) =>
-    report(code, policy.at(...path), `${what} is not supported yet; a gateway that this policy selects refuses it`, {
-      severity: 'warning',
-    })
-  if (policy.spec.action === 'CUSTOM') warn('SP5011', 'action CUSTOM', ['spec', 'action'])
-  for (const [i, { from = [], when = [] }] of (policy.spec.rules ?? []).entries()) {
-    for (const [j, { source: caller }] of from.entries())
-      for (const field of ['requestPrincipals', 'notRequestPrincipals'] as const)
-        if ((caller?.[field]?.length ?? 0) > 0) warn('SP5012', field, ['spec', 'rules', i, 'from', j, 'source', field])
-    for (const [j, { key = '' }] of when.entries())
-      if (key.startsWith('request.auth.')) warn('SP5012', key, ['spec', 'rules', i, 'when', j])
-  }
 }
 
 function checkRule(policy: Policy, item: RuleSpec, path: Path, report: Report): void {

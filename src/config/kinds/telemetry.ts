@@ -1,19 +1,14 @@
 /**
- * Telemetry (telemetry.istio.io): read, checked, and not acted upon yet. Logs, metrics and trace headers are those of
- * the bootstrap. Nothing in it restricts access, so every field is a warning.
+ * Telemetry (telemetry.istio.io): schema and Istio's validation rules. What it means for this gateway is
+ * config/telemetry.ts. Nothing in it restricts access, so what is not built is a warning.
  * Source: istio.io/latest/docs/reference/config/telemetry.
  */
 import { z } from 'zod'
-import type { KindModule } from '../resource.ts'
-import { bool, duration, enumeration, float, stringMap, text } from '../schema.ts'
+import { CUSTOM_TAGS } from '../custom-tags.ts'
+import { checkTarget, targetFields } from '../policy-target.ts'
+import type { KindModule, Report, Resource } from '../resource.ts'
+import { bool, duration, enumeration, float, text } from '../schema.ts'
 
-const selector = z.object({ matchLabels: stringMap.optional() })
-const targetRef = z.object({
-  group: text.optional(),
-  kind: text.optional(),
-  name: text.optional(),
-  namespace: text.optional(),
-})
 const providers = z.array(z.object({ name: text.min(1) })).optional()
 const mode = enumeration(['CLIENT_AND_SERVER', 'CLIENT', 'SERVER']).optional()
 const metrics = enumeration([
@@ -30,17 +25,8 @@ const metrics = enumeration([
   'GRPC_RESPONSE_MESSAGES',
 ])
 
-const customTag = z.object({
-  literal: z.object({ value: text }).optional(),
-  environment: z.object({ name: text, defaultValue: text.optional() }).optional(),
-  header: z.object({ name: text, defaultValue: text.optional() }).optional(),
-  formatter: z.object({ value: text }).optional(),
-})
-
 const schema = z.object({
-  selector: selector.optional(),
-  targetRef: targetRef.optional(),
-  targetRefs: z.array(targetRef).optional(),
+  ...targetFields,
   tracing: z
     .array(
       z.object({
@@ -48,7 +34,7 @@ const schema = z.object({
         providers,
         randomSamplingPercentage: float(0, 100).optional(),
         disableSpanReporting: bool.optional(),
-        customTags: z.record(z.string(), customTag).optional(),
+        customTags: CUSTOM_TAGS.optional(),
         useRequestIdForTraceSampling: bool.optional(),
         enableIstioTags: bool.optional(),
         disableContextPropagation: bool.optional(),
@@ -93,6 +79,26 @@ const schema = z.object({
 
 export type TelemetrySpec = z.infer<typeof schema>
 
+/** Prometheus' rule for label names; `__` is its own, `le` the bound of a histogram's bucket. */
+const TAG = /^(?!__)[a-zA-Z_][a-zA-Z0-9_]*$/
+
+function checkTelemetry(resource: Resource<TelemetrySpec>, report: Report): void {
+  checkTarget(resource, report)
+  for (const [index, { overrides = [] }] of (resource.spec.metrics ?? []).entries())
+    for (const [position, { match, tagOverrides = {} }] of overrides.entries()) {
+      const wrong = (message: string, ...path: readonly string[]) =>
+        report('SP8406', resource.at('spec', 'metrics', index, 'overrides', position, ...path), message)
+      if (match?.metric !== undefined && match.customMetric !== undefined)
+        wrong('metric and customMetric stand side by side', 'match')
+      for (const [tag, { operation, value }] of Object.entries(tagOverrides)) {
+        if (!TAG.test(tag) || tag === 'le') wrong(`${tag} cannot be the name of a tag`, 'tagOverrides', tag)
+        if (operation === 'REMOVE' && value !== undefined)
+          wrong(`the tag ${tag} is removed and has a value`, 'tagOverrides', tag, 'value')
+        if (operation !== 'REMOVE' && (value ?? '') === '') wrong(`the tag ${tag} has no value`, 'tagOverrides', tag)
+      }
+    }
+}
+
 export const telemetry: KindModule<TelemetrySpec> = {
   kind: 'Telemetry',
   group: 'telemetry.istio.io',
@@ -101,12 +107,41 @@ export const telemetry: KindModule<TelemetrySpec> = {
   schema,
   specOptional: true,
   unsupported: [
-    { path: 'spec.tracing', severity: 'warning', why: 'trace headers follow the bootstrap (tracing.propagate)' },
-    { path: 'spec.metrics', severity: 'warning', why: 'the standard metrics are always reported' },
     {
-      path: 'spec.accessLogging',
+      path: 'spec.metrics[].reportingInterval',
       severity: 'warning',
-      why: 'the access log follows the bootstrap (meshConfig.accessLog*)',
+      why: 'numbers of tunnels are reported when they end',
+    },
+    { path: 'spec.metrics[].rotationInterval', severity: 'warning', why: 'label sets are kept, up to a cap' },
+    { path: 'spec.metrics[].gracefulDeletionInterval', severity: 'warning', why: 'label sets are kept, up to a cap' },
+  ],
+  notes: [
+    {
+      path: 'spec.tracing[].useRequestIdForTraceSampling',
+      is: 'inert',
+      why: 'x-request-id has no part in sampling here: the caller’s trace context has, else the percentage',
+    },
+    { path: 'spec.tracing[].customTags.*.formatter', is: 'inert', why: 'the tag is left out, with a warning' },
+    {
+      path: 'spec.tracing[].providers[].name',
+      is: 'limited',
+      why: 'opentelemetry (over HTTP) and zipkin take spans; of several the first is used, as in Istio',
+    },
+    {
+      path: 'spec.metrics[].overrides[].match.customMetric',
+      is: 'limited',
+      why: 'only names of Istio’s families, as istio_requests_total: others do not exist here',
+    },
+    {
+      path: 'spec.metrics[].overrides[].match.metric',
+      is: 'limited',
+      why: 'messages of gRPC streams are not counted',
+    },
+    {
+      path: 'spec.metrics[].providers[].name',
+      is: 'limited',
+      why: 'only Prometheus reports here',
     },
   ],
+  check: checkTelemetry,
 }

@@ -9,6 +9,7 @@ export type ChunkFault =
   | 'INVALID_CHUNK_END'
   | 'CHUNK_EXTENSIONS_OVERFLOW'
   | 'TRAILER_OVERFLOW'
+  | 'INVALID_TRAILER'
   | HeadFault
 
 /** Bytes of extensions allowed in one body, and of its trailer section. */
@@ -193,6 +194,9 @@ class Reader implements ChunkReader {
     }
     const fault = readFields(section, 0, sectionEnd, this.trailers)
     if (fault !== null) return this.#fail(fault, start)
+    // Node refuses a message that frames itself again at its end; whoever merges trailers into the head would believe it.
+    if (this.trailers.some((name, i) => i % 2 === 0 && (name === 'content-length' || name === 'transfer-encoding')))
+      return this.#fail('INVALID_TRAILER', start)
     this.#finish()
     return start + sectionEnd - before
   }

@@ -24,8 +24,8 @@ export const METHODS =
   )
 /** ` HTTP/1.` */
 const VERSION = [32, 72, 84, 84, 80, 47, 49, 46] as const
-/** Origin-form, asterisk-form, or absolute-form with an authority. */
-const TARGET = /^(?:\/|\*$|https?:\/\/[^/?#])/i
+/** Origin-form, asterisk-form, or absolute-form with an authority; behind which Node takes no fragment. */
+const TARGET = /^(?:\/|\*$|https?:\/\/[^/?#]+(?:[/?]|$))/i
 const MAX_LENGTH = /^\d{1,15}$/
 
 /** `start`…`end` is a whole head, its empty line included (headEnd). Never throws. */

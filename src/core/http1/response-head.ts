@@ -43,6 +43,12 @@ export function readResponseHead(buffer: Bytes, start: number, end: number): Res
   const fields: string[] = []
   const fault = readFields(buffer, at + 2, end, fields)
   if (fault !== null) return fault
-  const declared = fields.includes('content-length') || fields.includes('transfer-encoding')
-  return { status, minorVersion: minor, fields, framing: declared ? framingOf(fields) : 'close' }
+  return { status, minorVersion: minor, fields, framing: isFramed(fields) ? framingOf(fields) : 'close' }
+}
+
+/** By its names: a value may say anything (`connection: content-length`). */
+function isFramed(fields: readonly string[]): boolean {
+  for (let i = 0; i < fields.length; i += 2)
+    if (fields[i] === 'content-length' || fields[i] === 'transfer-encoding') return true
+  return false
 }

@@ -146,7 +146,7 @@ test('answers nobody has asked for yet are kept apart, although all connections 
     },
   })
   using upstream = wireTo(origin.port)
-  const letters = [...'abcdefgh']
+  const letters = 'abcdefgh'.split('')
   const outcomes = await Promise.all(letters.map((letter) => upstream.request({ target: `/${letter}` })))
   await eventually('all of it has come', () => upstream.cluster.stats.upstream_rq.get(200) === letters.length)
   for (const [i, outcome] of outcomes.entries())

@@ -47,6 +47,8 @@ export class HeadReader {
         return head
       }
       if (head.status === 101) return 'unexpected_101'
+      // HTTP/1.0 knows of none (RFC 9110 §15.2); for Node it ends the connection, for others it is the answer.
+      if (head.minorVersion === 0) return 'interim_response_of_http_1_0'
       if (++this.#interim > MAX_INTERIM) return 'too_many_interim_responses'
       at = end
       scanned = 0

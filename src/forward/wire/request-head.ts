@@ -3,9 +3,6 @@ import { fieldsAreCarriable } from '../../core/headers.ts'
 import { declaredLength } from '../carrier.ts'
 import type { OutgoingRequest } from '../forwarder.ts'
 
-/** Of the head that is being made. */
-const PARTS: string[] = []
-
 export type RequestHead = {
   /** One character per byte, empty line included. */
   readonly text: string
@@ -25,9 +22,8 @@ export function requestHead(request: OutgoingRequest): RequestHead | null {
   const declared = declaredLength(request)
   if (declared === undefined) return null
   // Joined once: a string grown field by field leaves four others behind for each.
-  PARTS.length = 0
-  PARTS.push(method, ' ', target, ' HTTP/1.1\r\n')
-  for (let i = 0; i < headers.length; i += 2) PARTS.push(headers[i] as string, ': ', headers[i + 1] as string, '\r\n')
-  PARTS.push(declared === 'chunked' ? 'transfer-encoding: chunked\r\n\r\n' : '\r\n')
-  return { text: PARTS.join(''), length: body === null ? null : declared }
+  const parts = [method, ' ', target, ' HTTP/1.1\r\n']
+  for (let i = 0; i < headers.length; i += 2) parts.push(headers[i] as string, ': ', headers[i + 1] as string, '\r\n')
+  parts.push(declared === 'chunked' ? 'transfer-encoding: chunked\r\n\r\n' : '\r\n')
+  return { text: parts.join(''), length: body === null ? null : declared }
 }

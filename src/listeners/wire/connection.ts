@@ -24,13 +24,19 @@ export type WireHost = {
 
 /** Envoy's delayed close: how long a caller may go on sending when we have ended, milliseconds. */
 const DELAYED_CLOSE_MS = 1000
+/** How often a caller that is not read is asked whether it is still there, milliseconds. */
+const PROBE_MS = 500
 /** Bytes of further requests kept while one is under way; beyond them the caller has to wait. */
 const MAX_AHEAD = 65_536
+
+const NOTHING = Buffer.alloc(0)
 
 export class WireConnection implements RequestCarrier, ReaderEvents {
   readonly timer: WheelTimer<WireConnection> = new WheelTimer<WireConnection>(this)
   readonly #host: WireHost
   readonly #socket: Socket
+  /** TCP: TLS would keep to itself what comes of an empty write. */
+  readonly #beneath: Socket
   readonly #reader: RequestReader = new RequestReader(this)
   #request: WireRequest | null = null
   #events: DownstreamEvents | null = null
@@ -40,9 +46,10 @@ export class WireConnection implements RequestCarrier, ReaderEvents {
   #stopped = false
   #gathering = false
 
-  constructor(host: WireHost, socket: Socket) {
+  constructor(host: WireHost, socket: Socket, beneath: Socket) {
     this.#host = host
     this.#socket = socket
+    this.#beneath = beneath
   }
 
   begin(): void {
@@ -64,6 +71,7 @@ export class WireConnection implements RequestCarrier, ReaderEvents {
   /** What the timer was armed for has not come in time. */
   expired(): void {
     if (this.#lingers) this.#socket.destroy()
+    else if (this.#stopped) this.#probe()
     else if (!this.#reader.inHead) return
     else if (this.#reader.held > 0 || !this.#used) this.malformed('header_timeout', 'ERR_HTTP_REQUEST_TIMEOUT')
     else this.#linger()
@@ -130,6 +138,7 @@ export class WireConnection implements RequestCarrier, ReaderEvents {
 
   head(head: RequestHead, ahead: boolean, buffer: Buffer, end: number): void {
     this.#host.wheel.disarm(this.timer)
+    if (this.#stopped) this.#host.wheel.arm(this.timer, PROBE_MS)
     this.#used = true
     // Sent ahead it stays a request, which cannot change the protocol.
     if (!ahead && asksToUpgrade(head.fields)) this.#handOver(head, buffer.subarray(end))
@@ -264,11 +273,20 @@ export class WireConnection implements RequestCarrier, ReaderEvents {
     if (this.#stopped) return
     this.#stopped = true
     this.#socket.pause()
+    this.#host.wheel.arm(this.timer, PROBE_MS)
+  }
+
+  /** Who is not read is not heard either, when it resets the connection: only a write tells, if there is nothing in it. */
+  #probe(): void {
+    if (this.#beneath.writable && this.#beneath.writableLength === 0) this.#beneath.write(NOTHING)
+    this.#host.wheel.arm(this.timer, PROBE_MS)
   }
 
   #resume(): void {
     if (!this.#stopped) return
     this.#stopped = false
+    // Between requests it stands for something else by now.
+    if (!this.#reader.inHead) this.#host.wheel.disarm(this.timer)
     this.#socket.resume()
   }
 }

@@ -38,6 +38,7 @@ const MAX_JOINED = 16_384
 
 export class WireRequest implements Downstream, BodySink, AnswerSink {
   readonly protocol: 'HTTP/1.0' | 'HTTP/1.1'
+  readonly strict = true
   readonly method: string
   readonly target: string
   readonly authorities: readonly string[]

@@ -14,8 +14,6 @@ export type ResponseHead = {
   readonly length: number
 }
 
-/** Of the head that is being made. */
-const PARTS: string[] = []
 /** No length, or one that is not the length of anything: two of them, or not a number. */
 const NO_LENGTH = -1
 const LENGTH = /^\d{1,15}$/
@@ -33,8 +31,7 @@ export function responseHead(
   nowMs: number,
 ): ResponseHead | null {
   // Joined once: a string grown field by field leaves four others behind for each.
-  PARTS.length = 0
-  PARTS.push('HTTP/1.1 ', String(status), ' ', STATUS_CODES[status] ?? '', '\r\n')
+  const parts = ['HTTP/1.1 ', String(status), ' ', STATUS_CODES[status] ?? '', '\r\n']
   let length = NO_LENGTH
   let dated = false
   for (let i = 0; i < fields.length; i += 2) {
@@ -48,14 +45,14 @@ export function responseHead(
     } else if (name === 'date') dated = true
     // Ours alone to say.
     else if (name === 'transfer-encoding' || name === 'connection') continue
-    PARTS.push(name, ': ', value, '\r\n')
+    parts.push(name, ': ', value, '\r\n')
   }
-  if (closes) PARTS.push('connection: close\r\n')
-  if (!dated) PARTS.push(dateLine(nowMs))
+  if (closes) parts.push('connection: close\r\n')
+  if (!dated) parts.push(dateLine(nowMs))
   const bodiless = toHead || status === 204 || status === 304
   const chunked = !bodiless && length === NO_LENGTH
-  PARTS.push(chunked ? 'transfer-encoding: chunked\r\n\r\n' : '\r\n')
-  const text = PARTS.join('')
+  parts.push(chunked ? 'transfer-encoding: chunked\r\n\r\n' : '\r\n')
+  const text = parts.join('')
   if (bodiless) return { text, framing: 'none', length: 0 }
   return chunked ? { text, framing: 'chunked', length: 0 } : { text, framing: 'counted', length }
 }

@@ -17,7 +17,7 @@ const SLOTS = 512
 export function createWireServer(limits: Settings['http'], handlers: Http1Handlers): Http1Server {
   const host = new Host(limits, handlers)
   return {
-    accept: (socket) => host.accept(socket),
+    accept: (socket, beneath = socket) => host.accept(socket, beneath),
     apply: (next) => {
       host.limits = next
     },
@@ -40,7 +40,7 @@ class Host implements WireHost {
     this.wheel = new TimerWheel<WireConnection>(TICK_MS, SLOTS, performance.now(), expire)
   }
 
-  accept(socket: Socket): void {
+  accept(socket: Socket, beneath: Socket): void {
     // Gone while it was being peeled: its close has been told, or will be, to whoever holds it.
     if (socket.destroyed || socket.readableEnded) return void socket.destroy()
     if (this.#ticking === null) {
@@ -48,7 +48,7 @@ class Host implements WireHost {
       this.#ticking = setInterval(() => this.wheel.advance(performance.now()), TICK_MS)
       this.#ticking.unref()
     }
-    const connection = new WireConnection(this, socket)
+    const connection = new WireConnection(this, socket, beneath)
     this.#connections.add(connection)
     connection.begin()
   }

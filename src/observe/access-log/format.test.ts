@@ -324,7 +324,7 @@ describe('operators', () => {
   })
 
   test('every row compiles with a plausible argument and reads a blank record', () => {
-    const argument: Record<string, string> = { COMMON_DURATION: '(DS_RX_BEG:DS_TX_END:ms)' }
+    const argument: Record<string, string> = { COMMON_DURATION: '(DS_RX_BEG:DS_TX_END:ms)', CEL: '(response.code)' }
     for (const [name, row] of Object.entries(OPERATORS)) {
       const text = `%${name}${row.argument === 'required' ? (argument[name] ?? '(x)') : ''}%`
       const line = compileAccessLog('JSON', JSON.stringify({ value: text }))(record())
@@ -358,6 +358,68 @@ describe('JSON formats', () => {
   })
 })
 
+describe('styles', () => {
+  const strings = { omitEmptyValues: false, jsonStyle: 'strings' } as const
+  const sparse = { omitEmptyValues: true, jsonStyle: 'typed' } as const
+
+  test('strings: the line of seed 000, byte for byte', () => {
+    const seed =
+      '{"authority":"-","bytes_received":"0","bytes_sent":"0","downstream_local_address":"52.86.XX.XX:443","downstream_remote_address":"172.16.0.199:56748","duration":"0","istio_policy_status":"-","method":"-","response_code":"0","response_flags":"UH","start_time":"2023-04-11T02:00:07.409Z","upstream_cluster":"BlackHoleCluster","upstream_host":"-"}'
+    const format = {
+      authority: '%REQ(:AUTHORITY)%',
+      bytes_received: '%BYTES_RECEIVED%',
+      bytes_sent: '%BYTES_SENT%',
+      downstream_local_address: '%DOWNSTREAM_LOCAL_ADDRESS%',
+      downstream_remote_address: '%DOWNSTREAM_REMOTE_ADDRESS%',
+      duration: '%DURATION%',
+      istio_policy_status: '%DYNAMIC_METADATA(istio.mixer:status)%',
+      method: '%REQ(:METHOD)%',
+      response_code: '%RESPONSE_CODE%',
+      response_flags: '%RESPONSE_FLAGS%',
+      start_time: '%START_TIME%',
+      upstream_cluster: '%UPSTREAM_CLUSTER%',
+      upstream_host: '%UPSTREAM_HOST%',
+    }
+    const refused = record(
+      { kind: 'tcp', flags: ['UH'], upstreamCluster: 'BlackHoleCluster' },
+      connection({ remoteAddress: '172.16.0.199', remotePort: 56748, localAddress: '52.86.XX.XX', localPort: 443 }),
+      '2023-04-11T02:00:07.409Z',
+    )
+    assert.equal(compileAccessLog('JSON', JSON.stringify(format), strings)(refused), `${seed}\n`)
+  })
+
+  test('omitEmptyValues: no key for what is missing, at any depth; lists keep their places', () => {
+    const format = {
+      code: '%RESPONSE_CODE%',
+      missing: '%REQ(X-MISSING)%',
+      text: '[%REQ(X-MISSING)%]',
+      nested: { missing: '%REQ(X-MISSING)%', list: ['%REQ(X-MISSING)%', 1], none: null },
+      empty: { missing: '%REQ(X-MISSING)%' },
+    }
+    assert.equal(
+      compileAccessLog('JSON', JSON.stringify(format), sparse)(SEED_003),
+      '{"code":301,"text":"[]","nested":{"list":[null,1]},"empty":{}}\n',
+    )
+    assert.equal(
+      compileAccessLog('JSON', JSON.stringify(format), { omitEmptyValues: true, jsonStyle: 'strings' })(SEED_003),
+      '{"code":"301","text":"[]","nested":{"list":[null,1]},"empty":{}}\n',
+    )
+    assert.equal(compileAccessLog('TEXT', 'a%REQ(X-MISSING)%b %RESPONSE_FLAGS%', sparse)(SEED_003), 'ab -\n')
+  })
+
+  test('the default format in either style has the same fields', () => {
+    const line = JSON.parse(compileAccessLog('JSON', '', strings)(SEED_003)) as Record<string, unknown>
+    assert.deepEqual(Object.keys(line), Object.keys(DEFAULT_JSON))
+    assert.ok(Object.values(line).every((value) => typeof value === 'string'))
+    const short = JSON.parse(compileAccessLog('JSON', '', sparse)(SEED_003)) as Record<string, unknown>
+    assert.ok(Object.values(short).every((value) => value !== null))
+    assert.deepEqual(
+      Object.keys(short),
+      Object.keys(DEFAULT_JSON).filter((key) => key in short),
+    )
+  })
+})
+
 describe('formats that do not compile', () => {
   const cases: readonly (readonly ['JSON' | 'TEXT', string, RegExp])[] = [
     ['TEXT', 'x %NO_SUCH_THING%', /column 3: %NO_SUCH_THING%: unknown operator/],
@@ -372,7 +434,10 @@ describe('formats that do not compile', () => {
     ['TEXT', 'two\nlines', /one line/],
     ['JSON', '%START_TIME%', /must be a JSON object/],
     ['JSON', '["%START_TIME%"]', /must be a JSON object/],
-    ['JSON', '{"a":{"b":"%NOPE%"}}', /unknown operator/],
+    ['JSON', '{"a":{"b":"%NOPE%"}}', /^"a\.b", column 1: %NOPE%: unknown operator/],
+    ['TEXT', '%RESPONSE_CODE_DETAILS(X)%', /ALLOW_WHITESPACES/],
+    ['TEXT', '%CEL(response.cod)%', /column 1: %CEL%: column 1 of the expression: unknown attribute response\.cod/],
+    ['TEXT', '%CEL(1 +)%', /unexpected end/],
   ]
   for (const [encoding, format, message] of cases) {
     test(`${encoding} ${JSON.stringify(format)}`, () => {

@@ -6,20 +6,34 @@ import type { ExchangeRecord } from '../record.ts'
 import { DEFAULT_JSON, DEFAULT_TEXT } from './defaults.ts'
 import { AccessLogFormatError } from './error.ts'
 import { jsonString, textValue } from './escape.ts'
-import type { LogValue, Reader } from './operators.ts'
+import type { Reader } from './operators.ts'
 import { parseTemplate, type TemplatePart } from './template.ts'
 
 /** Makes a whole line, newline included. Never throws, whatever bytes the record holds. */
 export type AccessLogWriter = (record: ExchangeRecord) => string
+
+export type AccessLogStyle = {
+  /** Missing values have no key (JSON), or print as nothing (TEXT, and within longer texts). */
+  readonly omitEmptyValues: boolean
+  /** `strings`: every value is text, a missing one `"-"` (Istio before typed JSON; behaviour §8.2). */
+  readonly jsonStyle: 'typed' | 'strings'
+}
+
+const DEFAULT_STYLE: AccessLogStyle = { omitEmptyValues: false, jsonStyle: 'typed' }
 
 /**
  * Compiles `format` ('' is the default of the encoding). JSON: the text of a JSON object, nested objects and arrays
  * allowed; a string that is exactly one operator keeps the operator's type, anything else is a string (behaviour §8.2).
  * Throws AccessLogFormatError.
  */
-export function compileAccessLog(encoding: 'JSON' | 'TEXT', format: string): AccessLogWriter {
-  if (encoding === 'TEXT') return compileText(format === '' ? DEFAULT_TEXT : format)
-  return compileJson(format === '' ? DEFAULT_JSON : parseJsonFormat(format))
+export function compileAccessLog(
+  encoding: 'JSON' | 'TEXT',
+  format: string,
+  style: AccessLogStyle = DEFAULT_STYLE,
+): AccessLogWriter {
+  if (encoding === 'TEXT') return compileText(format === '' ? DEFAULT_TEXT : format, style)
+  const object = format === '' ? DEFAULT_JSON : parseJsonFormat(format)
+  return style.omitEmptyValues ? compileSparse(object, style) : compileJson(object, style)
 }
 
 /** null when the format compiles, else what is wrong with it. */
@@ -91,67 +105,133 @@ function jsonFragment(read: Reader): Fragment {
   }
 }
 
-/** Missing values inside a longer text are `-`, as in Envoy. */
-function plainText(value: LogValue): string {
-  return value === null ? '-' : String(value)
+/** As `jsonFragment`, for logs whose values are all text. */
+function stringFragment(read: Reader): Fragment {
+  let last = ''
+  let literal = '""'
+  return (record) => {
+    const value = read(record)
+    if (value === null) return '"-"'
+    if (typeof value === 'number') return `"${value}"`
+    if (value !== last) {
+      literal = jsonString(value)
+      last = value
+    }
+    return literal
+  }
 }
 
-function compileJson(format: object): AccessLogWriter {
+const single = (read: Reader, { jsonStyle }: AccessLogStyle) =>
+  jsonStyle === 'strings' ? stringFragment(read) : jsonFragment(read)
+
+/** Of several parts. A missing value inside a longer text is `-`, as in Envoy. */
+function textOf(parts: readonly TemplatePart[], missing: string): (record: ExchangeRecord) => string {
+  return (record) => {
+    let text = ''
+    for (const part of parts) text += typeof part === 'string' ? part : (part.read(record) ?? missing)
+    return text
+  }
+}
+
+function compileJson(format: object, style: AccessLogStyle): AccessLogWriter {
   const builder = new LineBuilder()
-  jsonValue(builder, format)
+  walkJson(format, [], {
+    literal: (text) => builder.literal(text),
+    template: (parts) => {
+      const [only] = parts
+      if (parts.length === 1 && typeof only === 'object') builder.fragment(single(only.read, style))
+      else if (parts.every((part) => typeof part === 'string')) builder.literal(jsonString(parts.join('')))
+      else {
+        const text = textOf(parts, '-')
+        builder.fragment((record) => jsonString(text(record)))
+      }
+    },
+  })
   builder.literal('\n')
   return builder.build()
 }
 
-function jsonValue(builder: LineBuilder, value: unknown): void {
-  if (typeof value === 'string') {
-    jsonTemplate(builder, parseTemplate(value))
-  } else if (Array.isArray(value)) {
-    jsonList(builder, '[', value, ']', (item) => jsonValue(builder, item))
+type Visitor = {
+  readonly literal: (text: string) => void
+  readonly template: (parts: readonly TemplatePart[]) => void
+}
+
+/** The format's own text, in order, and its templates. Throws AccessLogFormatError that names the field. */
+function walkJson(value: unknown, path: readonly string[], visit: Visitor): void {
+  if (typeof value === 'string') visit.template(templateAt(value, path))
+  else if (Array.isArray(value)) {
+    visit.literal('[')
+    for (const [index, item] of value.entries()) {
+      if (index > 0) visit.literal(',')
+      walkJson(item, [...path, String(index)], visit)
+    }
+    visit.literal(']')
   } else if (typeof value === 'object' && value !== null) {
-    jsonList(builder, '{', Object.entries(value), '}', ([key, item]) => {
-      builder.literal(`${jsonString(key)}:`)
-      jsonValue(builder, item)
-    })
-  } else {
-    builder.literal(JSON.stringify(value))
+    visit.literal('{')
+    for (const [index, [key, item]] of Object.entries(value).entries()) {
+      visit.literal(`${index > 0 ? ',' : ''}${jsonString(key)}:`)
+      walkJson(item, [...path, key], visit)
+    }
+    visit.literal('}')
+  } else visit.literal(JSON.stringify(value))
+}
+
+function templateAt(text: string, path: readonly string[]): readonly TemplatePart[] {
+  try {
+    return parseTemplate(text)
+  } catch (error) {
+    if (!(error instanceof AccessLogFormatError) || path.length === 0) throw error
+    throw new AccessLogFormatError(`${JSON.stringify(path.join('.'))}, ${error.message}`)
   }
 }
 
-function jsonList<T>(
-  builder: LineBuilder,
-  open: string,
-  items: readonly T[],
-  close: string,
-  each: (item: T) => void,
-): void {
-  builder.literal(open)
-  items.forEach((item, index) => {
-    if (index > 0) builder.literal(',')
-    each(item)
-  })
-  builder.literal(close)
+/** null: the field is left out of its object. */
+type Sparse = (record: ExchangeRecord) => string | null
+
+/** JSON with `omitEmptyValues`: which keys there are is known with the record, so that commas cannot be compiled. */
+function compileSparse(format: object, style: AccessLogStyle): AccessLogWriter {
+  const write = sparse(format, [], style)
+  return (record) => `${write(record)}\n`
 }
 
-function jsonTemplate(builder: LineBuilder, parts: readonly TemplatePart[]): void {
-  const [only] = parts
-  if (parts.length === 1 && typeof only === 'object') {
-    builder.fragment(jsonFragment(only.read))
-  } else if (parts.every((part) => typeof part === 'string')) {
-    builder.literal(jsonString(parts.join('')))
-  } else {
-    builder.fragment((record) => {
+function sparse(value: unknown, path: readonly string[], style: AccessLogStyle): Sparse {
+  if (typeof value === 'string') {
+    const parts = templateAt(value, path)
+    const [only] = parts
+    if (parts.length === 1 && typeof only === 'object') {
+      const { read } = only
+      const print = single(read, style)
+      return (record) => (read(record) === null ? null : print(record))
+    }
+    const text = textOf(parts, '')
+    return (record) => jsonString(text(record))
+  }
+  if (Array.isArray(value)) {
+    const items = value.map((item, index) => sparse(item, [...path, String(index)], style))
+    return (record) => `[${items.map((item) => item(record) ?? 'null').join(',')}]`
+  }
+  if (typeof value === 'object' && value !== null) {
+    const fields = Object.entries(value).map(
+      ([key, item]) => [`${jsonString(key)}:`, sparse(item, [...path, key], style)] as const,
+    )
+    return (record) => {
       let text = ''
-      for (const part of parts) text += typeof part === 'string' ? part : plainText(part.read(record))
-      return jsonString(text)
-    })
+      for (const [key, field] of fields) {
+        const written = field(record)
+        if (written !== null) text += `${text === '' ? '' : ','}${key}${written}`
+      }
+      return `{${text}}`
+    }
   }
+  const literal = JSON.stringify(value)
+  return value === null ? () => null : () => literal
 }
 
 /** SNI is the one field of Istio's format that stands outside quotes and that a caller chooses: no spaces there. */
 const UNQUOTED: ReadonlySet<string> = new Set(['REQUESTED_SERVER_NAME', 'SALLYPORT_INNER_SERVER_NAME'])
 
-function compileText(format: string): AccessLogWriter {
+function compileText(format: string, { omitEmptyValues }: AccessLogStyle): AccessLogWriter {
+  const missing = omitEmptyValues ? '' : '-'
   const text = format.endsWith('\n') ? format.slice(0, -1) : format
   if (/[\r\n]/.test(text)) {
     throw new AccessLogFormatError('a TEXT format must be one line: every request writes exactly one')
@@ -159,13 +239,13 @@ function compileText(format: string): AccessLogWriter {
   const builder = new LineBuilder()
   for (const part of parseTemplate(text)) {
     if (typeof part === 'string') builder.literal(part)
-    else builder.fragment(textFragment(part.name, part.read))
+    else builder.fragment(textFragment(part.name, part.read, missing))
   }
   builder.literal('\n')
   return builder.build()
 }
 
-function textFragment(name: string, read: Reader): Fragment {
-  if (UNQUOTED.has(name)) return (record) => textValue(plainText(read(record))).replaceAll(' ', '\\x20')
-  return (record) => textValue(plainText(read(record)))
+function textFragment(name: string, read: Reader, missing: string): Fragment {
+  if (UNQUOTED.has(name)) return (record) => textValue(String(read(record) ?? missing)).replaceAll(' ', '\\x20')
+  return (record) => textValue(String(read(record) ?? missing))
 }

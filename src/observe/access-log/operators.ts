@@ -5,8 +5,10 @@
  */
 import { hostname } from 'node:os'
 import { type CertificateFacts, type HeaderList, headerValue } from '../../core/attributes.ts'
+import { CelError } from '../../core/cel/error.ts'
 import { FLAGS, formatFlags } from '../../core/flags.ts'
 import { compileTimeFormat, isoTime, TimeFormatError } from '../../core/time-format.ts'
+import { compileCelOperator } from '../cel-attributes.ts'
 import type { ExchangeRecord } from '../record.ts'
 import { AccessLogFormatError } from './error.ts'
 import { grpcStatusReader } from './grpc-status.ts'
@@ -47,6 +49,7 @@ const fromCertificate = (help: string, read: (facts: CertificateFacts) => LogVal
     const facts = certificate(r)
     return facts === null ? null : read(facts)
   })
+const textLength = (fields: HeaderList) => fields.reduce((sum, text) => sum + text.length, 0)
 const joined = (names: readonly string[]) => (names.length === 0 ? null : names.join(','))
 const longFlags = (r: ExchangeRecord) =>
   r.flags.length === 0
@@ -136,6 +139,17 @@ function durationReader(argument: string): Reader {
   }
 }
 
+/** Not decoded: the line shows what was judged. */
+function queryParameter(path: string | null, name: string): string | null {
+  const at = path === null ? -1 : path.indexOf('?')
+  if (path === null || at === -1) return null
+  const found = path
+    .slice(at + 1)
+    .split('&')
+    .find((each) => each === name || each.startsWith(`${name}=`))
+  return found === undefined ? null : found.slice(name.length + 1)
+}
+
 const pathWithoutQuery = (value: LogValue) => (typeof value === 'string' ? (value.split('?', 1)[0] ?? value) : value)
 
 export const OPERATORS = {
@@ -168,18 +182,36 @@ export const OPERATORS = {
     build: (argument) => headerReader(argument, RESPONSE_FIELDS, (r) => r.responseHeaders),
   },
   TRAILER: noData('A response trailer.', 'required'),
+  QUERY_PARAM: {
+    help: 'A parameter of the query, as it stands there: QUERY_PARAM(X):MAXLENGTH.',
+    argument: 'required',
+    build: (argument) => (record) => queryParameter(record.path, argument),
+  },
   PROTOCOL: plain('HTTP/1.0, HTTP/1.1 or HTTP/2.', (r) => r.protocol),
   RESPONSE_CODE: plain('Status sent to the caller; 0: none, or not HTTP.', (r) => r.responseCode),
-  RESPONSE_CODE_DETAILS: plain(
-    'Who answered, and why (behaviour §8.6).',
-    (r) => r.responseCodeDetails?.replaceAll(' ', '_') ?? null,
-  ),
+  RESPONSE_CODE_DETAILS: {
+    help: 'Who answered, and why, blanks as `_`. Argument: ALLOW_WHITESPACES leaves them.',
+    argument: 'optional',
+    build: (argument) => {
+      if (argument === 'ALLOW_WHITESPACES') return (r) => r.responseCodeDetails
+      if (argument !== '') throw new AccessLogFormatError(`RESPONSE_CODE_DETAILS(${argument}): ALLOW_WHITESPACES`)
+      return (r) => r.responseCodeDetails?.replaceAll(' ', '_') ?? null
+    },
+  },
   RESPONSE_FLAGS: plain('Short codes, joined by commas; `-`: none.', (r) => formatFlags(r.flags)),
   RESPONSE_FLAGS_LONG: plain('As RESPONSE_FLAGS, in words.', longFlags),
   CONNECTION_TERMINATION_DETAILS: plain('Why the connection was ended.', (r) => r.connectionTerminationDetails),
   BYTES_RECEIVED: plain('Body bytes from the caller (bytes of the connection for tunnels).', (r) => r.bytesReceived),
   BYTES_SENT: plain('Body bytes to the caller (bytes of the connection for tunnels).', (r) => r.bytesSent),
   DURATION: plain('Milliseconds from the start to the last byte out.', (r) => ms(r.durationMs)),
+  REQUEST_TX_DURATION: noData('Milliseconds until the request was passed on.'),
+  REQUEST_HEADERS_BYTES: plain('Bytes of the request header fields, names and values.', (r) =>
+    r.kind === 'http' ? textLength(r.requestHeaders) : 0,
+  ),
+  RESPONSE_HEADERS_BYTES: plain('Bytes of the response header fields, names and values.', (r) =>
+    r.kind === 'http' ? textLength(r.responseHeaders) : 0,
+  ),
+  RESPONSE_TRAILERS_BYTES: noData('Bytes of the response trailers.'),
   REQUEST_DURATION: plain('Milliseconds until the request was read.', (r) => ms(r.requestDurationMs)),
   RESPONSE_DURATION: plain('Milliseconds until the first byte of the response.', (r) => ms(r.responseDurationMs)),
   RESPONSE_TX_DURATION: plain('Milliseconds from the first byte of the response to the last byte out.', (r) =>
@@ -209,6 +241,9 @@ export const OPERATORS = {
     'Times the request was tried; 0: there was no address to try.',
     (r) => r.upstreamAttempts,
   ),
+  UPSTREAM_HOST_NAME: noData('Name of the endpoint; the cluster has it: UPSTREAM_CLUSTER.'),
+  UPSTREAM_CONNECTION_ID: noData('Number of the upstream connection.'),
+  UPSTREAM_CONNECTION_POOL_READY_DURATION: noData('Milliseconds until a connection was there.'),
   UPSTREAM_WIRE_BYTES_SENT: noData('Bytes to the upstream, headers included.'),
   UPSTREAM_WIRE_BYTES_RECEIVED: noData('Bytes from the upstream, headers included.'),
   UPSTREAM_HEADER_BYTES_SENT: noData('Header bytes to the upstream.'),
@@ -232,6 +267,12 @@ export const OPERATORS = {
   ),
   DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT: plain('Our address.', (r) => r.connection.localAddress),
   DOWNSTREAM_LOCAL_PORT: plain('Our port.', (r) => r.connection.localPort),
+  DOWNSTREAM_DIRECT_LOCAL_ADDRESS: plain('As DOWNSTREAM_LOCAL_ADDRESS.', (r) =>
+    hostPort(r.connection.localAddress, r.connection.localPort),
+  ),
+  DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT: plain('Our address.', (r) => r.connection.localAddress),
+  DOWNSTREAM_DIRECT_LOCAL_PORT: plain('Our port.', (r) => r.connection.localPort),
+  DOWNSTREAM_HANDSHAKE_DURATION: noData('Milliseconds until the handshake with the caller was complete.'),
   DOWNSTREAM_WIRE_BYTES_SENT: noData('Bytes to the caller, headers included.'),
   DOWNSTREAM_WIRE_BYTES_RECEIVED: noData('Bytes from the caller, headers included.'),
   DOWNSTREAM_HEADER_BYTES_SENT: noData('Header bytes to the caller.'),
@@ -247,6 +288,11 @@ export const OPERATORS = {
   DOWNSTREAM_PEER_CERT_V_START: certificateTime('notBefore'),
   DOWNSTREAM_PEER_CERT_V_END: certificateTime('notAfter'),
   DOWNSTREAM_LOCAL_URI_SAN: noData('URI SAN of our own certificate.'),
+  DOWNSTREAM_LOCAL_DNS_SAN: noData('DNS SAN of our own certificate.'),
+  DOWNSTREAM_PEER_IP_SAN: noData("IP SANs of the caller's certificate."),
+  DOWNSTREAM_PEER_EMAIL_SAN: noData("E-mail SANs of the caller's certificate."),
+  TLS_JA3_FINGERPRINT: noData('JA3 of the ClientHello.'),
+  TLS_JA4_FINGERPRINT: noData('JA4 of the ClientHello.'),
   DOWNSTREAM_LOCAL_SUBJECT: noData('Subject of our own certificate.'),
   DOWNSTREAM_TLS_VERSION: plain('TLS version with the caller.', (r) => r.connection.tls?.version ?? null),
   DOWNSTREAM_TLS_CIPHER: plain('TLS cipher with the caller.', (r) => r.connection.tls?.cipher ?? null),
@@ -284,12 +330,27 @@ export const OPERATORS = {
   FILTER_STATE: noData('Envoy filter state.', 'required'),
   FILTER_CHAIN_NAME: noData('Envoy filter chain.'),
   ACCESS_LOG_TYPE: noData('Envoy access log type.'),
-  CEL: noData('A CEL expression.', 'required'),
+  CEL: {
+    help: 'A CEL expression over the attributes below; null where it cannot be evaluated.',
+    argument: 'required',
+    build: (argument) => {
+      try {
+        return compileCelOperator(argument)
+      } catch (error) {
+        if (!(error instanceof CelError)) throw error
+        throw new AccessLogFormatError(`column ${error.column} of the expression: ${error.message}`)
+      }
+    },
+  },
   SALLYPORT_SOURCE_NAMESPACE: plain("Namespace of the caller's SPIFFE ID.", (r) =>
     r.connection.peer.kind === 'spiffe' ? r.connection.peer.id.namespace : null,
   ),
   SALLYPORT_AUTHZ_DECISION: plain('allow, deny, or none: no policy applied.', (r) => r.decision?.outcome ?? 'none'),
   SALLYPORT_AUTHZ_POLICY: plain('Rule that decided.', (r) => r.decision?.policy ?? null),
+  SALLYPORT_AUTHZ_POLICY_SOURCE: plain('Where that rule stands: file:line.', (r) => {
+    const source = r.decision?.source ?? null
+    return source === null ? null : `${source.file}:${source.line}`
+  }),
   SALLYPORT_AUTHZ_SHADOW: plain('What dry-run policies would have done.', (r) => r.decision?.shadow ?? null),
   SALLYPORT_INNER_SERVER_NAME: plain('SNI inside the mTLS.', (r) => r.innerServerName),
   SALLYPORT_REASON: plain('Reason code when the gateway itself refused.', (r) => r.reason),

@@ -8,9 +8,9 @@
  *   made non-blocking, and a full one answers EAGAIN.
  * - sonic-boom sleeps 100 ms after an EAGAIN, which caps a 64 KB pipe at 640 KB/s. So we do the retrying, from 1 ms up.
  */
-import { constants, existsSync, fstatSync, mkdirSync, openSync } from 'node:fs'
-import { dirname } from 'node:path'
 import { pino } from 'pino'
+import { addStdoutWriter, removeStdoutWriter, stdoutIsClaimed } from './stdout-turns.ts'
+import { isStandard, openTarget } from './target.ts'
 
 export type LineSink = {
   /** Takes one whole line, newline included. Never throws, never blocks. */
@@ -36,17 +36,16 @@ export type SinkOptions = {
   readonly onError?: (error: Error) => void
 }
 
-/** Opening the log failed; the message names the path. */
-export class SinkError extends Error {
-  override readonly name = 'SinkError'
-}
-
 type Destination = ReturnType<typeof pino.destination>
 type Code = { readonly code?: string }
 
 const DEFAULT_MAX_BYTES = 8 * 1024 * 1024
-/** Hand over at this many characters … */
-const BATCH_CHARS = 32 * 1024
+/** Hand over at this many bytes … */
+const HAND_OVER_BYTES = 32 * 1024
+/** Lines are written into memory of this size, bytes: once, and as bytes, not as a string that is made anew at every step. */
+const BATCH_BYTES = 64 * 1024
+/** UTF-8 bytes of one unit of a string. */
+const MOST_BYTES_PER_UNIT = 3
 /** … or after this long: the contract promises 200 ms from the ending to the write. */
 const BATCH_MS = 100
 const RETRY_MIN_MS = 1
@@ -59,7 +58,7 @@ const DEFAULT_FLUSH_MS = 2000
 /** Opens the sink. Throws SinkError when the path cannot be opened. */
 export function createSink(options: SinkOptions): LineSink {
   const maxBytes = options.maxBytes ?? DEFAULT_MAX_BYTES
-  let batch = ''
+  let batch = Buffer.allocUnsafe(BATCH_BYTES)
   let batchBytes = 0
   let batchLines = 0
   let timer: NodeJS.Timeout | null = null
@@ -79,17 +78,38 @@ export function createSink(options: SinkOptions): LineSink {
   /** Outlets of before a reopen that still have bytes to write. */
   const old = new Set<Outlet>()
 
+  const onStdout = options.path === '/dev/stdout'
+  /** A batch was due while it was another's turn. */
+  let held = false
+
   const handOver = () => {
     if (timer !== null) clearTimeout(timer)
     timer = null
     if (batchLines === 0) return
-    const text = batch
-    const bytes = batchBytes
+    // The audit stream is in the middle of a line there; it says when it is not.
+    if (onStdout && stdoutIsClaimed()) {
+      held = true
+      return
+    }
+    const bytes = batch.subarray(0, batchBytes)
     const lines = batchLines
-    batch = ''
+    // The outlet keeps what it is given until that is written.
+    batch = batch.subarray(batchBytes)
     batchBytes = 0
     batchLines = 0
-    if (!outlet.write(text, bytes)) dropped += lines
+    if (!outlet.write(bytes)) dropped += lines
+  }
+  const append = (line: string): void => {
+    const most = line.length * MOST_BYTES_PER_UNIT
+    if (batch.length - batchBytes < most) {
+      handOver()
+      // What could not be handed over yet comes along.
+      const larger = Buffer.allocUnsafe(batchBytes + Math.max(BATCH_BYTES, most))
+      batch.copy(larger, 0, 0, batchBytes)
+      batch = larger
+    }
+    batchBytes += batch.write(line, batchBytes)
+    batchLines += 1
   }
   const backlog = () => {
     let bytes = batchBytes + outlet.waiting()
@@ -100,6 +120,14 @@ export function createSink(options: SinkOptions): LineSink {
     handOver()
     outlet.finishNow()
   }
+  const turns = {
+    busy: () => outlet.waiting() > 0,
+    resume: () => {
+      if (held) handOver()
+      held = false
+    },
+  }
+  if (onStdout) addStdoutWriter(turns)
   // Before pino's own exit hook, which would wait for a stalled reader for ever.
   process.prependListener('exit', onExit)
 
@@ -110,15 +138,13 @@ export function createSink(options: SinkOptions): LineSink {
 
   return {
     write(line) {
-      const bytes = Buffer.byteLength(line)
-      if (closed !== null || backlog() + bytes > maxBytes) {
+      const room = maxBytes - backlog()
+      if (closed !== null || line.length > room || (tight(line, room) && Buffer.byteLength(line) > room)) {
         dropped += 1
         return
       }
-      batch += line
-      batchBytes += bytes
-      batchLines += 1
-      if (batchBytes >= BATCH_CHARS) handOver()
+      append(line)
+      if (batchBytes >= HAND_OVER_BYTES) handOver()
       else timer ??= setTimeout(handOver, BATCH_MS)
     },
     flush,
@@ -138,6 +164,7 @@ export function createSink(options: SinkOptions): LineSink {
       closed ??= (async () => {
         await flush(timeoutMs)
         process.removeListener('exit', onExit)
+        removeStdoutWriter(turns)
         await outlet.end()
       })()
       return closed
@@ -150,7 +177,7 @@ export function createSink(options: SinkOptions): LineSink {
 /** One open file descriptor with the batches on their way to it. */
 type Outlet = {
   /** False: the destination is gone (pino ends it on `beforeExit`). */
-  write(text: string, bytes: number): boolean
+  write(bytes: Buffer): boolean
   /** Bytes handed over and not yet written. */
   waiting(): number
   /** Resolves when everything handed over so far is written, or after `timeoutMs`. */
@@ -172,6 +199,7 @@ function createOutlet(fd: number, report: (error: Error) => void, onProgress: ()
   const destination: Destination = pino.destination({
     dest: fd,
     sync: false,
+    contentMode: 'buffer',
     // 1, not 0: with 0 sonic-boom's flush() does nothing, and flush() is how a retry starts.
     minLength: 1,
     maxWrite: 256 * 1024,
@@ -202,10 +230,11 @@ function createOutlet(fd: number, report: (error: Error) => void, onProgress: ()
   })
 
   return {
-    write(text, bytes) {
+    write(bytes) {
       try {
-        destination.write(text)
-        handed += bytes
+        // With `contentMode: 'buffer'` bytes are what it takes, whatever its types say.
+        destination.write(bytes as unknown as string)
+        handed += bytes.length
         return true
       } catch {
         return false
@@ -249,38 +278,5 @@ function createOutlet(fd: number, report: (error: Error) => void, onProgress: ()
   }
 }
 
-function isStandard(path: string): boolean {
-  return path === '/dev/stdout' || path === '/dev/stderr'
-}
-
-function openTarget(path: string): number {
-  if (isStandard(path)) {
-    const fd = path === '/dev/stdout' ? 1 : 2
-    unblock(fd)
-    return fd
-  }
-  try {
-    makeDirectory(dirname(path))
-    // Non-blocking for the sake of named pipes: opening one without a reader fails instead of stopping the gateway.
-    return openSync(path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK, 0o644)
-  } catch (error) {
-    throw new SinkError(`cannot open the log "${path}": ${(error as Error).message}`, { cause: error })
-  }
-}
-
-/**
- * Creates a directory and its parents. Not `mkdirSync(…, { recursive: true })`: where the kernel answers ENOENT although
- * the parent is there (below /proc, some network file systems), Node 24 repeats the call forever and the gateway stands still.
- */
-function makeDirectory(path: string): void {
-  if (existsSync(path)) return
-  const parent = dirname(path)
-  if (!existsSync(parent)) makeDirectory(parent)
-  mkdirSync(path)
-}
-
-/** Makes a pipe or socket at fd 1 or 2 non-blocking. Node has no fcntl; looking at its own stream does it (uv_pipe_open). */
-function unblock(fd: 1 | 2): void {
-  const stat = fstatSync(fd)
-  if (stat.isFIFO() || stat.isSocket()) void (fd === 1 ? process.stdout : process.stderr)
-}
+/** Whether the line's exact size has to be known to tell if there is room. */
+const tight = (line: string, room: number): boolean => line.length * MOST_BYTES_PER_UNIT > room

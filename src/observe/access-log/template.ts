@@ -1,6 +1,7 @@
 /**
  * Reads one format string into literals and operators (Envoy, substitution_format_utility):
- * `%NAME%`, `%NAME(argument)%`, `%NAME(argument):MAXLENGTH%`, and `%%` for a percent sign.
+ * `%NAME%`, `%NAME(argument)%`, `%NAME(argument):MAXLENGTH%`, and `%%` for a percent sign. An argument ends at the first
+ * `)` that ends the operator too, so that it may hold percent signs (times) and brackets (expressions).
  */
 import { AccessLogFormatError } from './error.ts'
 import { findOperator, type Reader } from './operators.ts'
@@ -8,7 +9,7 @@ import { findOperator, type Reader } from './operators.ts'
 /** A literal, or an operator with its compiled reader. */
 export type TemplatePart = string | { readonly name: string; readonly read: Reader }
 
-const OPERATOR = /%([A-Z][A-Z0-9_]*)(?:\(([^)]*)\))?(?::([0-9]{1,9}))?%/y
+const OPERATOR = /%([A-Z][A-Z0-9_]*)(?:\((.*?)\))?(?::([0-9]{1,9}))?%/sy
 
 /** Parses and compiles; adjacent literals are joined. Throws AccessLogFormatError naming the column (from 1). */
 export function parseTemplate(format: string): readonly TemplatePart[] {

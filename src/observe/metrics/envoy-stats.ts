@@ -107,6 +107,16 @@ export const CLUSTER_STATS = {
     'circuit_breakers.default.rq_retry_open',
     '1 while maxRetries or the retry budget allow no retry.',
   ),
+  ext_authz_ok: counter('ext_authz.ok', 'Checks of this authorizer that let a request or tunnel through.'),
+  ext_authz_denied: counter('ext_authz.denied', 'Checks of this authorizer that refused.'),
+  ext_authz_error: counter(
+    'ext_authz.error',
+    'Checks of this authorizer that failed: down, too slow, or not to be understood.',
+  ),
+  ext_authz_failure_mode_allowed: counter(
+    'ext_authz.failure_mode_allowed',
+    'Let through by failOpen although the authorizer could not be asked.',
+  ),
 } as const satisfies Record<Exclude<Slot<ClusterStats>, 'address_denied'>, StatRow>
 
 export const LISTENER_STATS = {

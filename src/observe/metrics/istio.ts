@@ -5,6 +5,7 @@
  */
 import type { Registry } from 'prom-client'
 import { formatFlags } from '../../core/flags.ts'
+import type { MetricOverride } from '../../model/telemetry.ts'
 import type { ExchangeRecord } from '../record.ts'
 import {
   addFamily,
@@ -17,34 +18,9 @@ import {
   observe,
   type Sample,
 } from './family.ts'
-import { type Labels, labelValue, OTHER, Recent, SeriesMap } from './series.ts'
-
-const COMMON_LABELS = [
-  'reporter',
-  'source_workload',
-  'source_workload_namespace',
-  'source_principal',
-  'source_app',
-  'source_version',
-  'source_cluster',
-  'source_canonical_service',
-  'source_canonical_revision',
-  'destination_workload',
-  'destination_workload_namespace',
-  'destination_principal',
-  'destination_app',
-  'destination_version',
-  'destination_service',
-  'destination_service_name',
-  'destination_service_namespace',
-  'destination_cluster',
-  'destination_canonical_service',
-  'destination_canonical_revision',
-  'request_protocol',
-  'response_flags',
-  'connection_security_policy',
-] as const
-const HTTP_LABELS = [...COMMON_LABELS, 'response_code', 'grpc_response_status'] as const
+import { COMMON_LABELS, destinationOf, fixedLabels, HTTP_LABELS, type IstioSource, protocolOf } from './istio-labels.ts'
+import { type Labels, OTHER, Recent, SeriesMap } from './series.ts'
+import { isTaggable, TaggedFamily } from './tagged-family.ts'
 
 /** TABLE of Istio's families. */
 export const ISTIO_METRICS = {
@@ -90,8 +66,6 @@ type HttpSeries = { readonly labels: LabelSet; total: number; readonly histogram
 type SeenHttp = { readonly code: number; readonly flags: string; readonly grpc: string; readonly series: HttpSeries }
 type TcpSeries = { readonly labels: LabelSet; total: number; sent: number; received: number }
 
-export type IstioSource = { readonly gatewayName: string; readonly gatewayNamespace: string; readonly version: string }
-
 export class IstioMetrics {
   readonly #source: IstioSource
   readonly #histograms = new SeriesMap<Histograms>(
@@ -116,11 +90,35 @@ export class IstioMetrics {
     withoutDestination,
   )
 
+  #hidden: ReadonlySet<string> = new Set()
+  #tagged: ReadonlyMap<string, TaggedFamily> = new Map()
+  #taggedFamilies: readonly TaggedFamily[] = []
+
   constructor(source: IstioSource) {
     this.#source = source
   }
 
+  /** Families that are not reported, or with other labels. One that does not change goes on counting. @throws CelError */
+  configure(overrides: readonly MetricOverride[]): void {
+    const before = this.#tagged
+    const tagged = new Map<string, TaggedFamily>()
+    for (const override of overrides) {
+      const { metric, disabled, tags } = override
+      if (disabled || tags.length === 0 || !isTaggable(metric)) continue
+      const known = before.get(metric)
+      const histogram = ISTIO_METRICS[metric].type === 'histogram'
+      tagged.set(
+        metric,
+        known?.tags === JSON.stringify(tags) ? known : new TaggedFamily(metric, tags, this.#source, histogram),
+      )
+    }
+    this.#hidden = new Set(overrides.filter(({ disabled }) => disabled).map(({ metric }) => metric))
+    this.#tagged = tagged
+    this.#taggedFamilies = [...tagged.values()]
+  }
+
   record(r: ExchangeRecord): void {
+    for (const family of this.#taggedFamilies) family.record(r)
     if (r.kind === 'http') this.#recordHttp(r)
     else if (r.upstreamCluster !== null) this.#recordTcp(r)
   }
@@ -178,61 +176,37 @@ export class IstioMetrics {
     series: SeriesMap<S>,
     read: (series: S) => number,
   ): void {
-    addFamily(registry, name, ISTIO_METRICS[name], () =>
-      [...series.values()].map((each) => ({ labels: each.labels, value: read(each) })),
-    )
+    addFamily(registry, name, ISTIO_METRICS[name], () => {
+      if (this.#hidden.has(name)) return []
+      const tagged = this.#tagged.get(name)
+      if (tagged !== undefined) return tagged.series().map(({ labels, total }) => ({ labels, value: total }))
+      return [...series.values()].map((each) => ({ labels: each.labels, value: read(each) }))
+    })
   }
 
   #histogram(registry: Registry, name: keyof typeof ISTIO_METRICS, read: (series: Histograms) => Buckets): void {
-    addHistogram(registry, name, ISTIO_METRICS[name], () =>
-      [...this.#histograms.values()].map((each) => ({ labels: each.labels, buckets: read(each) })),
-    )
+    addHistogram(registry, name, ISTIO_METRICS[name], () => {
+      if (this.#hidden.has(name)) return []
+      const tagged = this.#tagged.get(name)
+      if (tagged !== undefined) return tagged.series()
+      return [...this.#histograms.values()].map((each) => ({ labels: each.labels, buckets: read(each) }))
+    })
   }
 
   /** All labels of a series from the few that differ: destination, protocol, flags and, for HTTP, code and gRPC status. */
   #labels([destination = '', protocol = '', flags = '', code, grpc]: Labels): LabelSet {
-    const { gatewayName, gatewayNamespace } = this.#source
-    const unknown = 'unknown'
     const common: Readonly<Record<(typeof COMMON_LABELS)[number], string>> = {
-      reporter: 'source',
-      source_workload: gatewayName,
-      source_workload_namespace: gatewayNamespace,
-      source_principal: unknown,
-      source_app: gatewayName,
-      source_version: unknown,
-      source_cluster: unknown,
-      source_canonical_service: gatewayName,
-      source_canonical_revision: 'latest',
-      destination_workload: unknown,
-      destination_workload_namespace: unknown,
-      destination_principal: unknown,
-      destination_app: unknown,
-      destination_version: unknown,
+      ...fixedLabels(this.#source),
       destination_service: destination,
       destination_service_name: destination,
-      destination_service_namespace: unknown,
-      destination_cluster: unknown,
-      destination_canonical_service: unknown,
-      destination_canonical_revision: 'latest',
       request_protocol: protocol,
       response_flags: flags,
-      connection_security_policy: unknown,
     }
     const values = COMMON_LABELS.map((name) => common[name])
     return code === undefined ? labelSet(COMMON_LABELS, values) : labelSet(HTTP_LABELS, [...values, code, grpc ?? ''])
   }
 }
 
-function protocolOf(r: ExchangeRecord): 'grpc' | 'http' {
-  return r.isGrpc ? 'grpc' : 'http'
-}
-
 function withoutDestination([, ...rest]: Labels): Labels {
   return [OTHER, ...rest]
-}
-
-/** `outbound|443||edition.cnn.com` → the host; BlackHoleCluster and PassthroughCluster are themselves; none: unknown. */
-export function destinationOf(cluster: string | null): string {
-  if (cluster === null || cluster === '') return 'unknown'
-  return labelValue(cluster.slice(cluster.lastIndexOf('|') + 1))
 }

@@ -7,7 +7,7 @@ import { formatFlags } from '../../core/flags.ts'
 import { REASONS, type Reason } from '../../core/reasons.ts'
 import type { ExchangeRecord } from '../record.ts'
 import { addFamily, type LabelSet, labelSet, type MetricRow, type Sample } from './family.ts'
-import { destinationOf } from './istio.ts'
+import { destinationOf } from './istio-labels.ts'
 import { Admission, labelValue, OTHER, Recent, SeriesMap } from './series.ts'
 
 const REQUEST_LABELS = [

@@ -30,6 +30,13 @@ export const STATE_METRICS = {
   sallyport_access_log_dropped_total: counter(
     'Access log lines dropped because the reader of the log was too slow or gone.',
   ),
+  sallyport_audit_failed: gauge(
+    '1 while lines of the audit stream cannot be written (they are kept, and readiness fails), else 0.',
+  ),
+  sallyport_spans_exported_total: counter('Spans that the collector has taken.'),
+  sallyport_spans_dropped_total: counter(
+    'Spans that the collector has refused, or for which there was no room while it took none.',
+  ),
   sallyport_upstream_insecure_clusters: gauge(
     'Upstream clusters whose server certificates are not verified (insecureSkipVerify).',
   ),
@@ -76,6 +83,10 @@ export type StateSources = {
   readonly clusters: () => Iterable<ClusterStats>
   readonly certificates: () => Iterable<CertificateLife>
   readonly accessLogDropped: () => number
+  /** Absent: there is no audit stream. */
+  readonly auditFailed?: () => boolean
+  /** Absent: nothing is traced. */
+  readonly spans?: { readonly exported: number; readonly dropped: number }
   readonly openConnections: () => number
   readonly openTunnels: () => number
   readonly config: () => ConfigState
@@ -115,6 +126,11 @@ export function registerState(registry: Registry, sources: StateSources): void {
   certificates('sallyport_certificate_expiry_seconds', ({ notAfter }) => notAfter)
   certificates('sallyport_certificate_issued_seconds', ({ notBefore }) => notBefore)
   one('sallyport_access_log_dropped_total', sources.accessLogDropped)
+  const { auditFailed } = sources
+  one('sallyport_audit_failed', () => (auditFailed?.() === true ? 1 : 0))
+  const { spans } = sources
+  one('sallyport_spans_exported_total', () => spans?.exported ?? 0)
+  one('sallyport_spans_dropped_total', () => spans?.dropped ?? 0)
   one('sallyport_upstream_insecure_clusters', sources.insecureClusters ?? (() => 0))
   one('sallyport_open_connections', sources.openConnections)
   one('sallyport_open_tunnels', sources.openTunnels)

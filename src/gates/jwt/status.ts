@@ -1,0 +1,33 @@
+/** TABLE of what can be wrong with a token, in the words of Envoy's jwt_authn (source/common/jwt/status.cc): the body of the 401. */
+export const FAULTS = {
+  notYetValid: 'Jwt not yet valid',
+  expired: 'Jwt is expired',
+  badFormat: 'Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections',
+  headerBase64: 'Jwt header is an invalid Base64url encoded',
+  headerJson: 'Jwt header is an invalid JSON',
+  headerAlg: 'Jwt header [alg] field is required and must be a string',
+  algNotSupported: 'Jwt header [alg] is not supported',
+  headerKid: 'Jwt header [kid] field is not a string',
+  payloadBase64: 'Jwt payload is an invalid Base64url encoded',
+  payloadJson: 'Jwt payload is an invalid JSON',
+  issNotString: 'Jwt payload [iss] field is not a string',
+  subNotString: 'Jwt payload [sub] field is not a string',
+  iatNotInteger: 'Jwt payload [iat] field is not an integer',
+  iatRange: 'Jwt payload [iat] field is not a positive 64 bit integer',
+  nbfNotInteger: 'Jwt payload [nbf] field is not an integer',
+  nbfRange: 'Jwt payload [nbf] field is not a positive 64 bit integer',
+  expNotInteger: 'Jwt payload [exp] field is not an integer',
+  expRange: 'Jwt payload [exp] field is not a positive 64 bit integer',
+  jtiNotString: 'Jwt payload [jti] field is not a string',
+  audNotString: 'Jwt payload [aud] field is not a string or string list',
+  signatureBase64: 'Jwt signature is an invalid Base64url encoded',
+  unknownIssuer: 'Jwt issuer is not configured',
+  audienceNotAllowed: 'Audiences in Jwt are not allowed',
+  verificationFails: 'Jwt verification fails',
+  severalTokens: 'Found multiple Jwt tokens',
+  noKeyFits: "Jwks doesn't have key to match kid or alg from Jwt",
+  noValidKeys: "Jwks doesn't have any valid public key",
+  fetchFailed: 'Jwks remote fetch is failed',
+} as const satisfies Record<string, string>
+
+export type Fault = (typeof FAULTS)[keyof typeof FAULTS]
