@@ -16,6 +16,7 @@ import {
 } from '../../test/integration/manifests.ts'
 import { start } from '../measure/processes.ts'
 import { type Contender, type Engine, NAMES } from './contender.ts'
+import type { Limited } from './limits.ts'
 import { CALLER, HOSTS, type World } from './world.ts'
 
 const CHECKOUT = join(import.meta.dirname, '../..')
@@ -27,6 +28,7 @@ const OUTSIDE = 443
 export type Bulk = { readonly hosts: number; readonly policies: number }
 
 const NO_BULK: Bulk = { hosts: 0, policies: 0 }
+const UNLIMITED: Limited = { resources: [], spec: {} }
 
 export type SallyportOptions = {
   readonly name?: string
@@ -35,16 +37,24 @@ export type SallyportOptions = {
   readonly checkout?: string
   /** More of `meshConfig`: another access log. */
   readonly meshConfig?: Readonly<Record<string, string>>
+  /** Limits, and where they are counted. */
+  readonly limited?: Limited
 }
 
 export async function startSallyport(
   world: World,
   engine: Engine,
-  { name = NAMES[engine], bulk = NO_BULK, checkout = CHECKOUT, meshConfig = {} }: SallyportOptions = {},
+  {
+    name = NAMES[engine],
+    bulk = NO_BULK,
+    checkout = CHECKOUT,
+    meshConfig = {},
+    limited = UNLIMITED,
+  }: SallyportOptions = {},
 ): Promise<Contender> {
   const dir = world.directory(name.toLowerCase())
   const log = join(dir, 'access.log')
-  const config = writeConfiguration(world, dir, engine, { accessLogFile: log, ...meshConfig }, bulk)
+  const config = writeConfiguration(world, dir, engine, { accessLogFile: log, ...meshConfig }, bulk, limited)
   const running = start(join(checkout, 'bin/sallyport'), ['run', '-f', config], { measured: true })
   try {
     const ready = await eventually(
@@ -79,9 +89,10 @@ function writeConfiguration(
   engine: Engine,
   meshConfig: Readonly<Record<string, string>>,
   bulk: Bulk,
+  limited: Limited = UNLIMITED,
 ): string {
   mkdirSync(join(dir, 'resources'))
-  writeFileSync(join(dir, 'resources', 'bench.yaml'), documents(...ownResources(world)))
+  writeFileSync(join(dir, 'resources', 'bench.yaml'), documents(...ownResources(world), ...limited.resources))
   if (bulk.hosts + bulk.policies > 0)
     writeFileSync(join(dir, 'resources', 'bulk.yaml'), documents(...bulkResources(bulk)))
   const { certificateChain, privateKey, trustBundle } = world.gatewayFiles
@@ -101,6 +112,7 @@ function writeConfiguration(
       admin: port0,
       metrics: port0,
       health: port0,
+      ...limited.spec,
     },
   }
   writeFileSync(file, JSON.stringify(bootstrap))

@@ -21,11 +21,11 @@ export type Options = {
 }
 
 export const USAGE = `usage: npm run bench -- [WORKLOAD…] [options]
-  WORKLOAD              W1 W1h2 W2 W3 W4 W5 W6 W7 W8; default: all
+  WORKLOAD              W1 W1h2 W2 W3 W4 W5 W6 W7 W8 W9; default: all
   --engine ENGINE       wire or http-proxy; may be repeated; default: all that this checkout has
-  --baseline DIR        another checkout of Sallyport to measure beside this one (not in W3, W7 and W8)
+  --baseline DIR        another checkout of Sallyport to measure beside this one (not in W3, W7, W8 and W9)
   --rounds N            default 5 (W5, whose processes start anew each round: at most 3)
-  --warm-up N           slices thrown away before the first round, default 3 (W1, W1h2, W2, W6, W7, W8; elsewhere one or none)
+  --warm-up N           slices thrown away before the first round, default 3 (W1, W1h2, W2, W6 to W9; elsewhere one or none)
   --seconds N           length of a slice, default 5; those of the warm-up too
   --megabytes N         W3: moved per slice, default 200
   --connections N       W5: idle connections, default 2000`

@@ -1,5 +1,7 @@
-/** Workloads that are many requests over few connections: W1, W1h2, W2, W6, W7, W8. */
+/** Workloads that are many requests over few connections: W1, W1h2, W2, W6, W7, W8, W9. */
+import { RedisServer, skipWithoutRedis } from '../../src/testing/redis.ts'
 import { type Contender, NAMES } from '../contenders/contender.ts'
+import { limitsToCompare } from '../contenders/limits.ts'
 import { LOG_FORMATS } from '../contenders/log-formats.ts'
 import { type Bulk, startSallyport } from '../contenders/sallyport.ts'
 import { checkAccessLog } from '../load/access-log.ts'
@@ -85,6 +87,24 @@ export const W8: Workload = {
       }),
     )
     return prepare(bench, 'h1', list, (contender, load) => [subject(bench, contender, load, ALLOWED)])
+  },
+}
+
+/** W1 under a limit that is never reached: what counting costs, here and in Redis. */
+export const W9: Workload = {
+  title: `W1 under a limit`,
+  columns: columns(['no limit']),
+  prepare: async (bench) => {
+    const redis = skipWithoutRedis === false ? await RedisServer.start() : null
+    const list = Object.entries(limitsToCompare(redis?.url ?? null)).map(
+      ([name, limited]): Starter => ({
+        name,
+        start: () => startSallyport(bench.world, bench.engines[0] ?? 'wire', { name, limited }),
+      }),
+    )
+    const prepared = await prepare(bench, 'h1', list, (contender, load) => [subject(bench, contender, load, ALLOWED)])
+    const notes = redis === null ? [...prepared.notes, 'No limit in Redis, for want of redis-server.'] : prepared.notes
+    return { ...prepared, notes, stop: async () => void (await Promise.all([prepared.stop(), redis?.close()])) }
   },
 }
 

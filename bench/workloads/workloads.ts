@@ -2,7 +2,7 @@
 import type { Workload } from './bench.ts'
 import { W4_FULL, W4_RESUMED } from './handshakes.ts'
 import { W5 } from './idle.ts'
-import { W1, W1h2, W2, W6, W7, W8 } from './requests.ts'
+import { W1, W1h2, W2, W6, W7, W8, W9 } from './requests.ts'
 import { W3 } from './tunnels.ts'
 
 export const WORKLOADS: Readonly<Record<string, readonly Workload[]>> = {
@@ -15,4 +15,5 @@ export const WORKLOADS: Readonly<Record<string, readonly Workload[]>> = {
   W6: [W6],
   W7: [W7],
   W8: [W8],
+  W9: [W9],
 }

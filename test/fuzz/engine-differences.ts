@@ -44,8 +44,8 @@ function isNoRequest({ requestId }: Line): boolean {
 }
 
 /** Node's parser has refused it, or its body. Behind a connection's last request nobody is told, the connection ends. */
-export function isReadAhead({ details }: Line): boolean {
-  return details.startsWith('http1.codec_error{HPE_')
+export function isReadAhead({ requestId, details }: Line): boolean {
+  return requestId === null || details.startsWith('http1.codec_error{HPE_')
 }
 
 /** null: the same, or explained above. Whoever is refused by both is refused: what each calls the fault is its own matter. */
