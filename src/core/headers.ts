@@ -136,6 +136,12 @@ export function hasPassedThrough(headers: HeaderList, name: string): boolean {
   return false
 }
 
+/** Two `cookie` fields as one. An empty one adds nothing: `a=b; ` would not be read as it was sent. */
+export function joinCookies(before: string, value: string): string {
+  if (before === '' || value === '') return before + value
+  return `${before}; ${value}`
+}
+
 /** Builds the request fields that go out: `host` first, nothing hop-by-hop, nothing of the mesh to the outside. */
 export function outgoingHeaders(headers: HeaderList, rules: OutgoingRules): string[] {
   const out: string[] = ['host', rules.authority]
@@ -156,7 +162,7 @@ export function outgoingHeaders(headers: HeaderList, rules: OutgoingRules): stri
     if (name === 'cookie') {
       // HTTP/2 may split cookies into several fields; HTTP/1.1 wants one (RFC 9113 §8.2.3).
       if (cookie >= 0) {
-        out[cookie] = `${out[cookie]}; ${value}`
+        out[cookie] = joinCookies(out[cookie] as string, value)
         continue
       }
       cookie = out.length + 1

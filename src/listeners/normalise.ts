@@ -4,7 +4,7 @@
  */
 import { type HeaderList, type HttpAttributes, headerValue, headerValues } from '../core/attributes.ts'
 import { parseAuthority } from '../core/authority.ts'
-import { connectionNominations, fieldsAreCarriable, hasPassedThrough } from '../core/headers.ts'
+import { connectionNominations, fieldsAreCarriable, hasPassedThrough, joinCookies } from '../core/headers.ts'
 import type { Refusal } from '../core/refusal.ts'
 import { normalizeTarget, splitAbsoluteForm } from '../core/request-target.ts'
 import { CHANGE_FIELDS } from '../core/upgrade.ts'
@@ -141,7 +141,8 @@ function judgedHeaders(headers: HeaderList, nominated: ReadonlySet<string>): Hea
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string
     if (nominated.has(name)) continue
-    if (name === 'cookie' && cookie >= 0) judged[cookie] += `; ${headers[i + 1]}`
+    if (name === 'cookie' && cookie >= 0)
+      judged[cookie] = joinCookies(judged[cookie] as string, headers[i + 1] as string)
     else judged.push(name, headers[i + 1] as string)
     if (name === 'cookie' && cookie < 0) cookie = judged.length - 1
   }
