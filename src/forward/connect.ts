@@ -221,8 +221,9 @@ class Race<C extends Destroyable> {
     endpoint.active--
     if (this.#done) return
     // An overflow is this gateway's own doing.
-    if (failure.kind !== 'upstream_overflow') endpoint.failed()
-    this.#lastFailure = failure
+    const dialled = failure.kind !== 'upstream_overflow'
+    if (dialled) endpoint.failed()
+    this.#lastFailure = dialled ? { ...failure, host: endpoint.text } : failure
     this.#handlers.onAttemptFailed?.(endpoint)
     this.next()
     this.#giveUpIfIdle()

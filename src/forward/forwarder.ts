@@ -101,6 +101,8 @@ export type UpstreamFailure = {
   readonly body: string | null
   /** For `upstream_transport_failure_reason`; null when the transport did not fail. */
   readonly transportFailure: string | null
+  /** `ip:port` that could not be connected to, the last of them; absent: nothing was dialled, or something was reached. */
+  readonly host?: string
   /** The upstream says that it has not looked at the request (REFUSED_STREAM, or beyond GOAWAY's last stream). */
   readonly refused?: true
 }

@@ -42,6 +42,7 @@ for (const [version, { http2, create }] of Object.entries(VERSIONS)) {
         'upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}',
       body: 'upstream connect error or disconnect/reset before headers. reset reason: remote connection failure, transport failure reason: delayed connect error: Connection refused',
       transportFailure: 'delayed connect error: Connection refused',
+      host: `127.0.0.1:${gone.port}`,
     })
     const { stats } = alone.cluster
     assert.deepEqual([stats.upstream_cx_connect_fail, stats.upstream_rq_pending_failure_eject], [1, 1])

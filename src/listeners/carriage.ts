@@ -234,6 +234,8 @@ export class Carriage implements ForwardHandlers {
   onFailure(failure: UpstreamFailure): void {
     const { record } = this.#exchange
     record.upstreamTransportFailure = failure.transportFailure
+    // As Envoy: also the address that nobody answered at.
+    if (failure.host !== undefined) record.upstreamHost = failure.host
     if (record.upstreamAttempts === 1 && UNTRIED.has(failure.kind)) record.upstreamAttempts = 0
     this.#exchange.refuse({
       kind: failure.kind,

@@ -14,7 +14,7 @@ const NO_FIELDS: HeaderList = []
 export type Gated = {
   readonly http: HttpConnection
   readonly record: ExchangeRecord
-  readonly downstream: Pick<Downstream, 'body' | 'expectsContinue' | 'sendContinue'>
+  readonly downstream: Pick<Downstream, 'body' | 'expectsContinue' | 'sendContinue' | 'responded'>
   readonly finished: boolean
   /** A mistake of ours, in a turn in which nobody else would hear of it. */
   crash(error: unknown): void
@@ -88,8 +88,10 @@ export class Gatekeeper {
   }
 
   #ask(gates: readonly Gate[], passage: Passage, then: (refusal: Refusal | null) => void): void {
+    // Answered while a gate was waiting (a block, a broken body), it must not be sent after all.
     const unlessOver = (refusal: Refusal | null): void => {
-      if (!this.#exchange.finished) then(refusal)
+      const { downstream, finished } = this.#exchange
+      if (!finished && !downstream.responded) then(refusal)
     }
     passThrough(gates, passage, unlessOver, (error) => this.#exchange.crash(error))
   }

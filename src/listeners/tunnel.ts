@@ -237,6 +237,7 @@ class Tunnel implements OpenTunnel, LiveTunnel {
     this.#connecting = null
     const row = REFUSALS[failure.kind]
     this.#record.upstreamTransportFailure = failure.transportFailure
+    if (failure.host !== undefined) this.#record.upstreamHost = failure.host
     // Envoy's TCP lines have no response code details; the transport's own words stand in their field (behaviour §8.4).
     this.#refuse(row.reason, row.flag, row.reason === null ? null : (failure.details ?? row.details))
   }

@@ -226,7 +226,8 @@ test('nobody listens outside: UF with the reason; unknown destination: NC; no ad
       ['response_code', 'response_flags', 'upstream_cluster', 'upstream_host', 'reason', 'bytes_sent'].map(
         (key) => line?.[key],
       ),
-      [0, flag, cluster, null, reason, 0],
+      // As in Envoy, the address where nobody was.
+      [0, flag, cluster, flag === 'UF' ? `127.0.0.1:${dead}` : null, reason, 0],
     )
     assert.equal(line?.['upstream_transport_failure_reason'] !== null, flag === 'UF')
   }
