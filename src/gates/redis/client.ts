@@ -58,10 +58,30 @@ export function createRedisClient(settings: RedisSettings, events: ClientEvents)
     ...(tls === null ? {} : { tls }),
   }
   const client = settings.mode === 'cluster' ? cluster(settings, options) : single(settings, options, tls)
-  client.on('error', (error: Error) => events.lost(error))
+  let closed = false
+  let ends = 0
+  let revival: NodeJS.Timeout | null = null
+  const connect = (): void => void client.connect().catch((error: unknown) => events.lost(error as Error))
+  // Of a connection that stands, an error is not the end: that comes as `close`.
+  client.on('error', (error: Error) => {
+    if (client.status !== 'ready') events.lost(error)
+  })
   client.on('close', () => events.lost(new Error('the connection was closed')))
-  client.on('ready', () => events.ready())
-  client.connect().catch((error: unknown) => events.lost(error as Error))
+  client.on('ready', () => {
+    ends = 0
+    events.ready()
+  })
+  // ioredis gives up for good when a Sentinel tells of a new primary while it is connecting: its connector takes its own
+  // disconnection for an order.
+  client.on('end', () => {
+    if (closed || revival !== null) return
+    ends += 1
+    revival = setTimeout(() => {
+      revival = null
+      connect()
+    }, backoff(ends)).unref()
+  })
+  connect()
   return {
     call: async (command, args) => client.call(command, ...args),
     subscribe(channel, onMessage) {
@@ -77,7 +97,11 @@ export function createRedisClient(settings: RedisSettings, events: ClientEvents)
       return client.status === 'connect'
     },
     reconnect: () => client.disconnect(true),
-    close: () => client.disconnect(),
+    close() {
+      closed = true
+      if (revival !== null) clearTimeout(revival)
+      client.disconnect()
+    },
   }
 }
 
