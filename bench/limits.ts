@@ -4,6 +4,7 @@
  *
  *     bin/sallyport-node bench/limits.ts
  */
+
 import os from 'node:os'
 import { createLimitsGate } from '../src/gates/limits/gate.ts'
 import { LimitServices } from '../src/gates/limits/services.ts'
@@ -11,31 +12,19 @@ import { RedisLimitStore } from '../src/gates/redis/limit-store.ts'
 import { RedisLink } from '../src/gates/redis/link.ts'
 import type { GatewayModel } from '../src/model/gateway.ts'
 import type { LimitModel } from '../src/model/limits.ts'
-import type { Log } from '../src/observe/log.ts'
 import { newRecord } from '../src/observe/record.ts'
 import { type Gate, Passage, passThrough } from '../src/runtime/gate.ts'
 import { eventually } from '../src/testing/eventually.ts'
 import { request, spiffePeer } from '../src/testing/policy-fixtures.ts'
 import { RedisServer, redisSettings, skipWithoutRedis } from '../src/testing/redis.ts'
 import { testSettings } from '../src/testing/resources.ts'
+import { SILENT } from '../src/testing/silent-log.ts'
 
 const ROUNDS = 9
 const REQUESTS = 100_000
 /** Requests between two turns of the event loop. */
 const CHUNK = 64
 const CALLERS = 50
-
-const silent = (): void => undefined
-const LOG: Log = {
-  debug: silent,
-  info: silent,
-  warning: silent,
-  error: silent,
-  critical: silent,
-  child: () => LOG,
-  level: () => 'off',
-  setLevel: silent,
-}
 
 const source = { file: '', line: 1, col: 1 }
 const condition = (key: string, ...values: readonly string[]) => ({ key, values, notValues: [], source })
@@ -120,13 +109,13 @@ const median = (values: readonly number[]) =>
   values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN
 
 const redis = skipWithoutRedis === false ? await RedisServer.start() : null
-const link = redis === null ? null : new RedisLink(redisSettings(redis.port), LOG)
+const link = redis === null ? null : new RedisLink(redisSettings(redis.port), SILENT)
 const store = redis === null || link === null ? null : new RedisLimitStore(redisSettings(redis.port), link)
 if (link !== null) await eventually('the store is up', () => link.up)
 
 const gate = (...limits: readonly LimitModel[]): readonly Gate[] => {
   const model = { settings: testSettings(), limits } as unknown as GatewayModel
-  const made = createLimitsGate(model, new LimitServices(LOG), () => store)
+  const made = createLimitsGate(model, new LimitServices(SILENT), () => store)
   return made === null ? [] : [made]
 }
 

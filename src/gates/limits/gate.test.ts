@@ -1,14 +1,15 @@
 /** What the gate makes of a store that answers late, or not: a shared store is any `LimitStore`; here one that waits to be told. */
+
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type Attributes, type Connection, NO_PEER } from '../../core/attributes.ts'
 import type { Refusal } from '../../core/refusal.ts'
 import type { GatewayModel } from '../../model/gateway.ts'
 import type { LimitModel } from '../../model/limits.ts'
-import type { Log } from '../../observe/log.ts'
 import { newRecord } from '../../observe/record.ts'
 import { type Admission, Passage } from '../../runtime/gate.ts'
 import { testSettings } from '../../testing/resources.ts'
+import { SILENT } from '../../testing/silent-log.ts'
 import { createLimitsGate } from './gate.ts'
 import { LocalStore } from './local-store.ts'
 import { LimitServices } from './services.ts'
@@ -48,18 +49,6 @@ class SlowStore implements LimitStore {
   open(limit: LimitModel): number {
     return limit.quota.count - this.#counts.peek(limit, '', 0).remaining
   }
-}
-
-const silent = (): void => undefined
-const LOG: Log = {
-  debug: silent,
-  info: silent,
-  warning: silent,
-  error: silent,
-  critical: silent,
-  child: () => LOG,
-  level: () => 'off',
-  setLevel: silent,
 }
 
 function limit(id: string, more: Partial<LimitModel> = {}): LimitModel {
@@ -106,7 +95,7 @@ const TUNNEL: Attributes = {
 
 function gate(...limits: readonly LimitModel[]) {
   const store = new SlowStore()
-  const services = new LimitServices(LOG)
+  const services = new LimitServices(SILENT)
   const model = { settings: testSettings(), limits } as unknown as GatewayModel
   const made = createLimitsGate(model, services, () => store)
   assert.ok(made !== null)
@@ -114,7 +103,7 @@ function gate(...limits: readonly LimitModel[]) {
   const passage = () => {
     const closings: string[] = []
     const record = newRecord('tcp', CONNECTION, 0)
-    return Object.assign(new Passage(CONNECTION, record, TUNNEL, null, silent), { closings })
+    return Object.assign(new Passage(CONNECTION, record, TUNNEL, null, () => undefined), { closings })
   }
   return { store, services, counts, passage, admit: (one: Passage) => made.admit(one) }
 }
@@ -265,7 +254,7 @@ test('one that is refused owes no bytes', () => {
 test('a global limit without a store is no configuration', () => {
   const model = { settings: testSettings(), limits: [limit('g')] } as unknown as GatewayModel
   assert.throws(
-    () => createLimitsGate(model, new LimitServices(LOG), () => null),
+    () => createLimitsGate(model, new LimitServices(SILENT), () => null),
     /limit g is global, and there is no Redis/,
   )
 })
