@@ -23,6 +23,7 @@ import type {
   UpstreamResponse,
 } from './forwarder.ts'
 import { UPSTREAM_OVERFLOW } from './transport-failure.ts'
+import { turn } from './turn.ts'
 
 /** RFC 9110 §9.2.2; a proxy must not repeat others on its own (RFC 9112 §9.3.1), even when it could. */
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE'])
@@ -66,8 +67,12 @@ export class Delivery<L extends Line> implements ForwardHandle, CarryEvents {
     this.#request = request
     this.#handlers = handlers
     const { body } = request
-    if (body !== null) this.#watch(body)
-    process.nextTick(begin, this)
+    if (body === null) turn.begin(this)
+    else {
+      this.#watch(body)
+      // What the stream has in store for this turn comes first: set flowing before, it would flow unseen by who counts it.
+      process.nextTick(begin, this)
+    }
   }
 
   /** The first attempt; not in `send` itself: whoever asked has to have its handle before it hears anything. */

@@ -16,6 +16,7 @@ import {
   UPSTREAM_CLOSED,
   uncarriable,
 } from '../transport-failure.ts'
+import { type Speaker, turn } from '../turn.ts'
 import { BodyReader, type PieceTaker } from './body-reader.ts'
 import { HeadReader } from './head-reader.ts'
 import type { Inlet, Taker } from './inlet.ts'
@@ -23,7 +24,7 @@ import { requestHead } from './request-head.ts'
 import { WireResponse } from './response.ts'
 import { Upload, type UploadOwner } from './upload.ts'
 
-export class WireAttempt implements Taker, UploadOwner, BodyFlow, PieceTaker {
+export class WireAttempt implements Taker, Speaker, UploadOwner, BodyFlow, PieceTaker {
   readonly #connection: PooledConnection
   readonly #socket: Socket
   readonly #inlet: Inlet
@@ -34,6 +35,8 @@ export class WireAttempt implements Taker, UploadOwner, BodyFlow, PieceTaker {
   /** null: there is no head yet. */
   #body: BodyReader | null = null
   #upload: Upload | null = null
+  /** The request's head, until it is written. */
+  #unsent: string | null = null
   #sink: BodySink | null = null
   /** Pieces that came before anybody asked for them. */
   #waiting: Buffer[] | null = null
@@ -71,9 +74,19 @@ export class WireAttempt implements Taker, UploadOwner, BodyFlow, PieceTaker {
     const head = requestHead(this.#request)
     this.#inlet.taker = this
     if (head === null) return process.nextTick(() => this.#fail(uncarriable()))
-    if (body === null || head.length === null) return void this.#socket.write(head.text, 'latin1')
+    if (body === null || head.length === null) {
+      this.#unsent = head.text
+      return turn.speak(this)
+    }
     this.#upload = new Upload(this.#socket, body, head.text, head.length, this)
     this.#upload.begin()
+  }
+
+  /** Of Turn. */
+  speak(): void {
+    const head = this.#unsent
+    this.#unsent = null
+    if (head !== null && !this.#ended) this.#socket.write(head, 'latin1')
   }
 
   /** Frees the upstream at once; the response body, if any, breaks off. */
@@ -85,15 +98,20 @@ export class WireAttempt implements Taker, UploadOwner, BodyFlow, PieceTaker {
 
   // ---- the connection
 
-  arrived(bytes: Buffer, length: number): boolean {
+  arrived(bytes: Buffer, start: number, end: number): boolean {
+    if (this.#unsent !== null) {
+      // Nothing has been asked on it yet: this can be no answer.
+      this.closed(null)
+      return false
+    }
     this.#silent = false
     if (this.#complete) {
       // Before it was handed on, or its request was out: nobody can say what this belongs to.
       this.#end(false)
       return false
     }
-    if (this.#body !== null) this.#readBody(bytes, 0, length)
-    else this.#readHead(bytes, length)
+    if (this.#body !== null) this.#readBody(bytes, start, end)
+    else this.#readHead(bytes, start, end)
     // Given back, the connection goes on being read: whatever comes then is one too many.
     return this.#ended || !this.#full
   }
@@ -133,9 +151,9 @@ export class WireAttempt implements Taker, UploadOwner, BodyFlow, PieceTaker {
 
   // ---- the answer
 
-  #readHead(bytes: Buffer, length: number): void {
+  #readHead(bytes: Buffer, start: number, end: number): void {
     const heads = this.#heads
-    const read = heads.read(bytes, length)
+    const read = heads.read(bytes, start, end)
     if (read === null) return
     if (typeof read === 'string') return this.#fail(protocolFailure(read))
     const cleaned = cleanFields(read.fields, read.minorVersion === 0, this.#limits.maxHeaders)

@@ -24,61 +24,61 @@ export class HeadReader {
     this.#maxBytes = maxBytes
   }
 
-  /** The final head; null: more has to come; else why this is no answer. Not to be called again after the first two. */
-  read(bytes: Buffer, length: number): ResponseHead | string | null {
-    if (this.#held === null) return this.#look(bytes, length)
-    this.#append(bytes, length)
-    return this.#look(this.#held, this.#length)
+  /** Reads `start`…`end` of `bytes`. The final head; null: more has to come; else why this is no answer, and the last word. */
+  read(bytes: Buffer, start: number, end: number): ResponseHead | string | null {
+    if (this.#held === null) return this.#look(bytes, start, end)
+    this.#append(bytes, start, end)
+    return this.#look(this.#held, 0, this.#length)
   }
 
-  #look(bytes: Buffer, length: number): ResponseHead | string | null {
-    let at = 0
+  #look(bytes: Buffer, start: number, end: number): ResponseHead | string | null {
+    let at = start
     let scanned = this.#scanned
     for (;;) {
-      const end = headEnd(bytes, at + Math.max(0, scanned - 3), length)
-      if ((end === -1 ? length : end) - at > this.#maxBytes) return 'header_overflow'
-      if (end === -1) return this.#keep(bytes, at, length, scanned)
-      const head = readResponseHead(bytes, at, end)
+      const behind = headEnd(bytes, at + Math.max(0, scanned - 3), end)
+      if ((behind === -1 ? end : behind) - at > this.#maxBytes) return 'header_overflow'
+      if (behind === -1) return this.#keep(bytes, at, end, scanned)
+      const head = readResponseHead(bytes, at, behind)
       if (typeof head === 'string') return head
       if (head.status >= 200) {
         this.rest = bytes
-        this.restStart = end
-        this.restEnd = length
+        this.restStart = behind
+        this.restEnd = end
         return head
       }
       if (head.status === 101) return 'unexpected_101'
       // HTTP/1.0 knows of none (RFC 9110 §15.2); for Node it ends the connection, for others it is the answer.
       if (head.minorVersion === 0) return 'interim_response_of_http_1_0'
       if (++this.#interim > MAX_INTERIM) return 'too_many_interim_responses'
-      at = end
+      at = behind
       scanned = 0
     }
   }
 
   /** What is there of the next head, if it can become one. */
-  #keep(bytes: Buffer, at: number, length: number, scanned: number): string | null {
-    for (let i = 0; i < BEGINNING.length && at + i < length; i++)
+  #keep(bytes: Buffer, at: number, end: number, scanned: number): string | null {
+    for (let i = 0; i < BEGINNING.length && at + i < end; i++)
       if (bytes[at + i] !== BEGINNING[i]) return 'INVALID_VERSION'
     // A line end may be split between what is known and what is new.
     const from = scanned > 0 && bytes[at + scanned - 1] === CR ? at + scanned - 1 : at + scanned
-    if (hasBareLineEnd(bytes, from, length)) return 'INVALID_LINE_END'
-    this.#scanned = length - at
+    if (hasBareLineEnd(bytes, from, end)) return 'INVALID_LINE_END'
+    this.#scanned = end - at
     if (bytes === this.#held) {
-      bytes.copyWithin(0, at, length)
-      this.#length = length - at
-    } else if (at < length) this.#append(at === 0 ? bytes : bytes.subarray(at), length - at)
+      bytes.copyWithin(0, at, end)
+      this.#length = end - at
+    } else if (at < end) this.#append(bytes, at, end)
     return null
   }
 
-  #append(bytes: Buffer, length: number): void {
-    const needed = this.#length + length
+  #append(bytes: Buffer, start: number, end: number): void {
+    const needed = this.#length + end - start
     const held = this.#held
     if (held === null || needed > held.length) {
       const larger = Buffer.allocUnsafe(Math.max(needed, held === null ? 1024 : held.length * 2))
       held?.copy(larger, 0, 0, this.#length)
       this.#held = larger
     }
-    bytes.copy(this.#held as Buffer, this.#length, 0, length)
+    bytes.copy(this.#held as Buffer, this.#length, start, end)
     this.#length = needed
   }
 }

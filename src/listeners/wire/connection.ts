@@ -5,22 +5,15 @@
 import type { Socket } from 'node:net'
 import type { RequestHead } from '../../core/http1/request-head.ts'
 import type { RefusalKind } from '../../core/refusal.ts'
-import { type TimerWheel, WheelTimer } from '../../core/timer-wheel.ts'
-import type { Settings } from '../../model/settings.ts'
+import { WheelTimer } from '../../core/timer-wheel.ts'
+import { type Hearer, type Speaker, turn } from '../../forward/turn.ts'
 import type { DownstreamEvents } from '../downstream.ts'
-import type { Http1Handlers } from '../http1.ts'
 import { asksToUpgrade, handOver } from './handover.ts'
+import type { WireHost } from './host.ts'
+import { Intake } from './intake.ts'
+import { Outbox } from './outbox.ts'
 import { type RequestCarrier, WireRequest } from './request.ts'
 import { type ReaderEvents, RequestReader } from './request-reader.ts'
-
-/** What all connections of a server share. */
-export type WireHost = {
-  limits: Settings['http']
-  readonly handlers: Http1Handlers
-  readonly wheel: TimerWheel<WireConnection>
-  flushLater(request: WireRequest): void
-  forget(connection: WireConnection): void
-}
 
 /** Envoy's delayed close: how long a caller may go on sending when we have ended, milliseconds. */
 const DELAYED_CLOSE_MS = 1000
@@ -29,27 +22,26 @@ const PROBE_MS = 500
 /** Bytes of further requests kept while one is under way; beyond them the caller has to wait. */
 const MAX_AHEAD = 65_536
 
-const NOTHING = Buffer.alloc(0)
-
-export class WireConnection implements RequestCarrier, ReaderEvents {
+export class WireConnection implements RequestCarrier, ReaderEvents, Hearer, Speaker {
   readonly timer: WheelTimer<WireConnection> = new WheelTimer<WireConnection>(this)
   readonly #host: WireHost
   readonly #socket: Socket
-  /** TCP: TLS would keep to itself what comes of an empty write. */
-  readonly #beneath: Socket
   readonly #reader: RequestReader = new RequestReader(this)
   #request: WireRequest | null = null
   #events: DownstreamEvents | null = null
   /** A request has been read: from now on, silence is idleness. */
   #used = false
   #lingers = false
-  #stopped = false
-  #gathering = false
+  readonly #intake: Intake
+  readonly #outbox: Outbox
+  /** `speak` will be called. */
+  #speaks = false
 
   constructor(host: WireHost, socket: Socket, beneath: Socket) {
     this.#host = host
     this.#socket = socket
-    this.#beneath = beneath
+    this.#intake = new Intake(socket, beneath)
+    this.#outbox = new Outbox(socket, this.#flushed)
   }
 
   begin(): void {
@@ -65,14 +57,16 @@ export class WireConnection implements RequestCarrier, ReaderEvents {
 
   /** Between requests, with nothing of a next one: it ends. */
   closeIfIdle(): void {
-    if (this.#reader.inHead && this.#reader.held === 0) this.#linger()
+    if (this.#reader.inHead && this.#reader.held === 0 && this.#intake.kept === 0) this.#linger()
   }
 
   /** What the timer was armed for has not come in time. */
   expired(): void {
     if (this.#lingers) this.#socket.destroy()
-    else if (this.#stopped) this.#probe()
-    else if (!this.#reader.inHead) return
+    else if (this.#intake.stopped) {
+      this.#intake.probe()
+      this.#host.wheel.arm(this.timer, PROBE_MS)
+    } else if (!this.#reader.inHead) return
     else if (this.#reader.held > 0 || !this.#used) this.malformed('header_timeout', 'ERR_HTTP_REQUEST_TIMEOUT')
     else this.#linger()
   }
@@ -87,28 +81,16 @@ export class WireConnection implements RequestCarrier, ReaderEvents {
     return this.#reader.waiting
   }
 
-  write(bytes: Buffer): boolean {
-    return this.#socket.writable && this.#socket.write(bytes)
+  write(bytes: Buffer, last: boolean): boolean {
+    if (!this.#socket.writable) return false
+    this.speakLater()
+    return this.#outbox.put(bytes, last)
   }
 
-  writeLast(bytes: Buffer): boolean {
-    return this.#socket.writable && this.#socket.write(bytes, this.#flushed)
-  }
-
-  gather(): void {
-    if (this.#gathering) return
-    this.#gathering = true
-    this.#socket.cork()
-    process.nextTick(release, this)
-  }
-
-  release(): void {
-    this.#gathering = false
-    this.#socket.uncork()
-  }
-
-  flushLater(request: WireRequest): void {
-    this.#host.flushLater(request)
+  speakLater(): void {
+    if (this.#speaks) return
+    this.#speaks = true
+    turn.speak(this)
   }
 
   completeLater(): void {
@@ -117,12 +99,14 @@ export class WireConnection implements RequestCarrier, ReaderEvents {
 
   reset(): void {
     this.#reader.discard()
+    // What has been said of a broken answer still leaves, as far as it can: the caller sees whose it was.
+    this.#outbox.write()
     this.#socket.destroy()
   }
 
   /** The body has room again, or nobody wants it any more. */
   wanted(): void {
-    if (this.#stopped && this.#reader.inBody) this.#resume()
+    if (this.#intake.stopped && this.#reader.inBody) this.#resume()
   }
 
   // ---- ReaderEvents
@@ -138,7 +122,7 @@ export class WireConnection implements RequestCarrier, ReaderEvents {
 
   head(head: RequestHead, ahead: boolean, buffer: Buffer, end: number): void {
     this.#host.wheel.disarm(this.timer)
-    if (this.#stopped) this.#host.wheel.arm(this.timer, PROBE_MS)
+    if (this.#intake.stopped) this.#host.wheel.arm(this.timer, PROBE_MS)
     this.#used = true
     // Sent ahead it stays a request, which cannot change the protocol.
     if (!ahead && asksToUpgrade(head.fields)) this.#handOver(head, buffer.subarray(end))
@@ -176,16 +160,41 @@ export class WireConnection implements RequestCarrier, ReaderEvents {
 
   malformed(kind: RefusalKind | null, code: string): void {
     this.#reader.discard()
+    this.#outbox.write()
     this.#host.wheel.disarm(this.timer)
     this.#host.handlers.malformed(this.#socket, kind, code)
   }
 
   // ---- the socket
 
+  /** Looked at when all sockets have been read (turn.ts); not where there is nothing to gain, in a long body. */
   readonly #onData = (chunk: Buffer): void => {
+    const intake = this.#intake
+    const { kept } = intake
+    if (kept === 0 && this.#reader.inBody) return this.#take(chunk)
+    intake.keep(chunk)
+    if (kept + chunk.length >= MAX_AHEAD) this.hear()
+    else if (kept === 0) turn.hear(this)
+  }
+
+  /** Of Turn. */
+  hear(): void {
+    const chunk = this.#intake.take()
+    if (chunk !== null) this.#take(chunk)
+  }
+
+  #take(chunk: Buffer): void {
     const reader = this.#reader
     reader.take(chunk)
     if (reader.waiting && reader.held >= MAX_AHEAD) this.#stop()
+  }
+
+  /** Of Turn. */
+  speak(): void {
+    this.#speaks = false
+    // It has waited for a first piece of its body in vain.
+    this.#request?.flushHead()
+    this.#outbox.write()
   }
 
   readonly #onDrain = (): void => {
@@ -194,6 +203,7 @@ export class WireConnection implements RequestCarrier, ReaderEvents {
 
   /** As Envoy: a caller that ends its side is gone. An answer that is whole still goes out. */
   readonly #onEnd = (): void => {
+    this.hear()
     if (this.#reader.discarding) return
     const request = this.#request
     if (request === null) {
@@ -208,6 +218,8 @@ export class WireConnection implements RequestCarrier, ReaderEvents {
   }
 
   readonly #onClose = (): void => {
+    // It has been asked: that is on record, whatever can be said to it now.
+    this.hear()
     this.#leave()
     if (this.#request !== null) this.#finish(this.#request, false)
   }
@@ -241,6 +253,7 @@ export class WireConnection implements RequestCarrier, ReaderEvents {
   /** Nothing behind this head is a request any more, and the socket is not ours. */
   #handOver(head: RequestHead, early: Buffer): void {
     const socket = this.#socket
+    this.#outbox.write()
     this.#leave()
     socket.off('data', this.#onData)
     socket.off('end', this.#onEnd)
@@ -262,6 +275,7 @@ export class WireConnection implements RequestCarrier, ReaderEvents {
    */
   #linger(): void {
     this.#reader.discard()
+    this.#outbox.write()
     if (!this.#socket.writable) return void this.#socket.destroy()
     this.#lingers = true
     this.#socket.end()
@@ -270,29 +284,17 @@ export class WireConnection implements RequestCarrier, ReaderEvents {
   }
 
   #stop(): void {
-    if (this.#stopped) return
-    this.#stopped = true
-    this.#socket.pause()
-    this.#host.wheel.arm(this.timer, PROBE_MS)
-  }
-
-  /** Who is not read is not heard either, when it resets the connection: only a write tells, if there is nothing in it. */
-  #probe(): void {
-    if (this.#beneath.writable && this.#beneath.writableLength === 0) this.#beneath.write(NOTHING)
+    if (this.#intake.stopped) return
+    this.#intake.stop()
     this.#host.wheel.arm(this.timer, PROBE_MS)
   }
 
   #resume(): void {
-    if (!this.#stopped) return
-    this.#stopped = false
+    if (!this.#intake.stopped) return
     // Between requests it stands for something else by now.
     if (!this.#reader.inHead) this.#host.wheel.disarm(this.timer)
-    this.#socket.resume()
+    this.#intake.resume()
   }
-}
-
-function release(connection: WireConnection): void {
-  connection.release()
 }
 
 function ignore(): void {}

@@ -14,14 +14,13 @@ import { type AnswerSink, ResponseStream } from './response-stream.ts'
 
 /** The connection, as its request knows it. */
 export type RequestCarrier = BodySource & {
-  /** False: enough for now, `resume` of the request is called when there is room. */
-  write(bytes: Buffer): boolean
-  /** The same for the last bytes of an answer: `flushed` is set when they are out. */
-  writeLast(bytes: Buffer): boolean
-  /** What is written in this turn of the event loop goes out together. */
-  gather(): void
+  /**
+   * Goes out with all else of this turn. False: enough for now, `resume` of the request is called when there is room.
+   * `last`: of an answer; `flushed` is set when these bytes are out.
+   */
+  write(bytes: Buffer, last: boolean): boolean
   /** `flushHead` is called when this turn of the event loop is over. */
-  flushLater(request: WireRequest): void
+  speakLater(): void
   /** The answer is complete and out; called when its end was given after its bytes. */
   completeLater(): void
   reset(): void
@@ -91,7 +90,7 @@ export class WireRequest implements Downstream, BodySink, AnswerSink {
   }
 
   sendContinue(): void {
-    this.#carrier.write(CONTINUE)
+    this.#carrier.write(CONTINUE, false)
   }
 
   reply(status: number, headers: HeaderList, body: string | Buffer, close: boolean): void {
@@ -107,7 +106,7 @@ export class WireRequest implements Downstream, BodySink, AnswerSink {
     const stream = new ResponseStream(this)
     if (this.#begin(status, headers, close)) {
       this.#stream = stream
-      this.#carrier.flushLater(this)
+      this.#carrier.speakLater()
     } else stream.destroy()
     return stream
   }
@@ -116,7 +115,7 @@ export class WireRequest implements Downstream, BodySink, AnswerSink {
   startSink(status: number, headers: HeaderList, close: boolean, flow: Pick<BodyFlow, 'resume'>): BodySink {
     if (this.#begin(status, headers, close)) {
       this.#flow = flow
-      this.#carrier.flushLater(this)
+      this.#carrier.speakLater()
     }
     return this
   }
@@ -160,8 +159,8 @@ export class WireRequest implements Downstream, BodySink, AnswerSink {
     const head = this.#head
     this.#head = null
     if (this.#framing === 'chunked')
-      this.#carrier.writeLast(head === null ? LAST_CHUNK : Buffer.from(`${head}0\r\n\r\n`, 'latin1'))
-    else if (head !== null) this.#carrier.writeLast(Buffer.from(head, 'latin1'))
+      this.#carrier.write(head === null ? LAST_CHUNK : Buffer.from(`${head}0\r\n\r\n`, 'latin1'), true)
+    else if (head !== null) this.#carrier.write(Buffer.from(head, 'latin1'), true)
     else if (this.flushed) this.#carrier.completeLater()
   }
 
@@ -232,19 +231,16 @@ export class WireRequest implements Downstream, BodySink, AnswerSink {
     this.#head = null
     if (chunked) {
       before += `${length.toString(16)}\r\n`
-      // Its end usually comes right behind.
-      this.#carrier.gather()
-      return this.#carrier.write(joined(before, chunk, true))
+      return this.#carrier.write(joined(before, chunk, true), false)
     }
     if (copy || (before !== '' && length <= MAX_JOINED)) return this.#out(joined(before, chunk, false))
-    if (before !== '') this.#carrier.write(Buffer.from(before, 'latin1'))
+    if (before !== '') this.#carrier.write(Buffer.from(before, 'latin1'), false)
     return this.#out(chunk)
   }
 
   #out(bytes: Buffer): boolean {
     // Nothing can follow: the end that is still to be given has no bytes.
-    if (this.#left === 0 && this.#framing !== 'chunked') return this.#carrier.writeLast(bytes)
-    return this.#carrier.write(bytes)
+    return this.#carrier.write(bytes, this.#left === 0 && this.#framing !== 'chunked')
   }
 }
 

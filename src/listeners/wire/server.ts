@@ -6,8 +6,8 @@ import type { Socket } from 'node:net'
 import { TimerWheel } from '../../core/timer-wheel.ts'
 import type { Settings } from '../../model/settings.ts'
 import type { Http1Handlers, Http1Server } from '../http1.ts'
-import { WireConnection, type WireHost } from './connection.ts'
-import type { WireRequest } from './request.ts'
+import { WireConnection } from './connection.ts'
+import type { WireHost } from './host.ts'
 
 /** How coarse the time-outs are, milliseconds. */
 const TICK_MS = 200
@@ -32,7 +32,6 @@ class Host implements WireHost {
   readonly wheel: TimerWheel<WireConnection>
   readonly #connections = new Set<WireConnection>()
   #ticking: NodeJS.Timeout | null = null
-  #unsent: WireRequest[] = []
 
   constructor(limits: Settings['http'], handlers: Http1Handlers) {
     this.limits = limits
@@ -62,17 +61,6 @@ class Host implements WireHost {
 
   closeIdle(): void {
     for (const connection of this.#connections) connection.closeIfIdle()
-  }
-
-  /** Heads whose first piece has not come by the end of this turn of the event loop go out alone. One timer for all. */
-  flushLater(request: WireRequest): void {
-    if (this.#unsent.push(request) === 1) setImmediate(this.#flush)
-  }
-
-  #flush = (): void => {
-    const requests = this.#unsent
-    this.#unsent = []
-    for (const request of requests) request.flushHead()
   }
 }
 

@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { setImmediate as immediately } from 'node:timers/promises'
+import { Turn } from './turn.ts'
+
+/** Writes down what is asked of it; `also` is what it does then. */
+function actor(said: string[], name: string, also: Readonly<Record<string, () => void>> = {}) {
+  const act = (what: string) => () => {
+    said.push(`${name} ${what}`)
+    also[what]?.()
+  }
+  return { hear: act('hears'), begin: act('begins'), speak: act('speaks') }
+}
+
+test('all are heard, then all begin, then all speak, in one turn of the event loop', async () => {
+  const said: string[] = []
+  const turn = new Turn()
+  const both = ['a', 'b'].map((name) => {
+    const one = actor(said, name, { hears: () => turn.begin(one), begins: () => turn.speak(one) })
+    return one
+  })
+  for (const one of both) turn.hear(one)
+  assert.deepEqual(said, [], 'not before the turn ends')
+  await immediately()
+  assert.deepEqual(said, ['a hears', 'b hears', 'a begins', 'b begins', 'a speaks', 'b speaks'])
+  await immediately()
+  assert.equal(said.length, 6, 'once')
+})
+
+test('outside of the stages what begins begins in this very turn, but not within the call', async () => {
+  const said: string[] = []
+  const turn = new Turn()
+  turn.begin(actor(said, 'a'))
+  turn.begin(actor(said, 'b'))
+  assert.deepEqual(said, [])
+  await new Promise((done) => process.nextTick(done))
+  assert.deepEqual(said, ['a begins', 'b begins'])
+})
+
+test('who comes too late for its stage has its turn all the same', async () => {
+  const said: string[] = []
+  const turn = new Turn()
+  const late = actor(said, 'late', { hears: () => turn.speak(late) })
+  const speaker = actor(said, 'first', {
+    speaks: () => {
+      turn.hear(late)
+      turn.begin(late)
+    },
+  })
+  turn.speak(speaker)
+  await immediately()
+  await immediately()
+  assert.deepEqual(said, ['first speaks', 'late begins', 'late hears', 'late speaks'])
+})
+
+test('a mistake of one costs nobody else its turn, and a crowd does not wait for the end of it', async () => {
+  const said: string[] = []
+  const turn = new Turn()
+  const broken = actor(said, 'broken', {
+    hears: () => {
+      throw new Error('a mistake')
+    },
+  })
+  turn.hear(actor(said, 'before'))
+  turn.hear(broken)
+  assert.throws(() => {
+    for (let i = 0; i < 1000; i++) turn.hear(actor(said, `${i}`, { hears: () => turn.speak(actor(said, `${i}`)) }))
+  }, /a mistake/)
+  assert.deepEqual(said, ['before hears', 'broken hears'], 'so many are not kept waiting')
+  await immediately()
+  const heard = said.filter((each) => /^\d+ hears$/.test(each))
+  assert.ok(heard.length > 100, `${heard.length}`)
+  assert.equal(said.filter((each) => /^\d+ speaks$/.test(each)).length, heard.length)
+})
