@@ -15,6 +15,7 @@ import type { OpenTunnel } from '../runtime/tunnels.ts'
 import { type ClientHello, MAX_CLIENT_HELLO } from './client-hello.ts'
 import { describeSocket } from './describe-socket.ts'
 import type { Environment, HttpConnection } from './environment.ts'
+import { Exchanges } from './exchanges.ts'
 import { type FirstBytes, firstBytesReader } from './first-bytes.ts'
 import { serveHttp2 } from './http2.ts'
 import { Occupied } from './occupied.ts'
@@ -243,7 +244,7 @@ class Accepted {
       trustKey: server.trustKey,
       peerRules: server.peerRules,
       reidentify: (plan) => (tls === null ? null : reidentify(tls.socket, http.connection, http.peerRules, plan)),
-      exchanges: new Set(),
+      exchanges: new Exchanges(),
       upgrades: this.#open,
       poisoned: false,
       whenIdle: null,

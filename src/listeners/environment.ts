@@ -8,7 +8,7 @@ import type { ExchangeRecord } from '../observe/record.ts'
 import type { Connections } from '../runtime/connections.ts'
 import type { ServerPlan, Snapshot } from '../runtime/snapshot.ts'
 import type { OpenTunnel, Tunnels } from '../runtime/tunnels.ts'
-import type { Exchange } from './exchange.ts'
+import type { Exchanges } from './exchanges.ts'
 import type { Http1Server } from './http1.ts'
 import type { Mirrors } from './mirror.ts'
 import type { Terminator } from './terminate.ts'
@@ -47,7 +47,7 @@ export type HttpConnection = {
   peerRules: PeerRules | null
   /** Judges the certificate again under a new trust; null: refused now. */
   readonly reidentify: (plan: ServerPlan) => Connection | null
-  readonly exchanges: Set<Exchange>
+  readonly exchanges: Exchanges
   /** Requests on it that have changed their protocol: it counts as open until they have ended. */
   readonly upgrades: { add(tunnel: Pick<OpenTunnel, 'close'>): void; delete(tunnel: Pick<OpenTunnel, 'close'>): void }
   /** A malformed request was seen: whatever follows on this connection is not read as requests. */

@@ -267,7 +267,7 @@ export class Exchange implements DownstreamEvents, Carried {
     const { downstream, environment, http, record } = this
     http.exchanges.delete(this)
     if (http.exchanges.size === 0) http.whenIdle?.()
-    else if (complete && !downstream.closes) http.exchanges.values().next().value?.run()
+    else if (complete && !downstream.closes) http.exchanges.first?.run()
     const { stats } = http
     stats.downstream_rq_active -= 1
     if (!this.started) stats.downstream_rq_total += 1

@@ -9,6 +9,7 @@ import { h2Over, h2Request } from '../testing/h2-client.ts'
 import { plainConnect } from '../testing/mesh-client.ts'
 import { testSettings } from '../testing/resources.ts'
 import type { Environment, HttpConnection } from './environment.ts'
+import { Exchanges } from './exchanges.ts'
 import { serveHttp2 } from './http2.ts'
 import { startExchange } from './start-exchange.ts'
 
@@ -58,7 +59,7 @@ test('a mistake of ours resets the request it happened to, and leaves one record
     trustKey: '',
     peerRules: null,
     reidentify: () => null,
-    exchanges: new Set(),
+    exchanges: new Exchanges(),
     poisoned: false,
     whenIdle: null,
     upgrades: new Set(),

@@ -1,6 +1,5 @@
 /**
- * HTTP/1.1 on one accepted socket: requests as they are read, one exchange at a time, time-outs, and the connection's end.
- * Closed on any doubt.
+ * HTTP/1.1 on one accepted socket: requests as they are read, one exchange at a time, time-outs, its end. Closed on any doubt.
  */
 import type { Socket } from 'node:net'
 import type { RequestHead } from '../../core/http1/request-head.ts'
@@ -46,7 +45,9 @@ export class WireConnection implements RequestCarrier, ReaderEvents, Hearer, Spe
 
   begin(): void {
     const socket = this.#socket
-    socket.on('error', ignore)
+    // The caller's end is answered with ours, but not before what came with it has been heard.
+    socket.allowHalfOpen = true
+    socket.on('error', () => {})
     socket.on('data', this.#onData)
     socket.on('end', this.#onEnd)
     socket.on('drain', this.#onDrain)
@@ -260,6 +261,7 @@ export class WireConnection implements RequestCarrier, ReaderEvents, Hearer, Spe
     socket.off('drain', this.#onDrain)
     socket.off('close', this.#onClose)
     socket.pause()
+    socket.allowHalfOpen = false
     handOver(head, socket, early, this.#host.handlers)
   }
 
@@ -296,5 +298,3 @@ export class WireConnection implements RequestCarrier, ReaderEvents, Hearer, Spe
     this.#intake.resume()
   }
 }
-
-function ignore(): void {}
