@@ -1,11 +1,11 @@
 /**
- * One turn of the event loop in stages: what has arrived on all connections is looked at together, then everything that
- * begins is begun, then everything that is to be said is written. Node hands over one socket after the other, and doing
- * each from reading to writing by itself evicts the code of every step from the processor's caches once per request: done
- * step by step for all of them, the same work takes a third less time (docs/performance.md). Nothing waits for longer than
- * the turn that is under way.
+ * One turn of the event loop in stages. Node hands over one socket after the other; doing each from reading to writing by
+ * itself evicts the code of every step from the processor's caches once per request. Here what has arrived on all
+ * connections is looked at together, then what is to begin begins, then all that is to be said is written: the same work
+ * takes a third less time (docs/decisions/0017). Nothing waits for longer than the turn that is under way.
  *
- * In short: `poll` (Node reads; `hear` collects) → `setImmediate` (hear all, begin all, speak all).
+ * `poll` (Node reads, nothing else) → `setImmediate`: answers of sites are heard → requests of callers are heard → begin →
+ * requests are written to sites → answers are written to callers.
  */
 
 /** Bytes of it have arrived. It is asked even when it has dealt with them meanwhile. */
@@ -41,17 +41,24 @@ class Stage<T> {
 }
 
 export class Turn {
-  readonly #hearers = new Stage<Hearer>((one) => one.hear())
+  readonly #sites = new Stage<Hearer>((one) => one.hear())
+  readonly #callers = new Stage<Hearer>((one) => one.hear())
   readonly #starters = new Stage<Starter>((one) => one.begin())
-  readonly #speakers = new Stage<Speaker>((one) => one.speak())
+  readonly #requests = new Stage<Speaker>((one) => one.speak())
+  readonly #answers = new Stage<Speaker>((one) => one.speak())
+  readonly #stages = [this.#sites, this.#callers, this.#starters, this.#requests, this.#answers] as const
   #scheduled = false
   /** The stages are being gone through: what comes up meanwhile has a place in one of them, or in the next round. */
   #running = false
 
-  /** Hears it at the end of this turn. It may ask again only when it has been heard. */
-  hear(hearer: Hearer): void {
-    if (this.#hearers.waiting.push(hearer) >= MOST && !this.#running) this.#run()
-    else this.#schedule()
+  /** Hears what a site has sent at the end of this turn. It may ask again only when it has been heard. */
+  hearSite(hearer: Hearer): void {
+    this.#hear(this.#sites, hearer)
+  }
+
+  /** The same for what a caller has sent. */
+  hearCaller(hearer: Hearer): void {
+    this.#hear(this.#callers, hearer)
   }
 
   /** Begins it in this turn, but not before whoever asks has returned. */
@@ -59,10 +66,21 @@ export class Turn {
     if (this.#starters.waiting.push(starter) === 1 && !this.#running) process.nextTick(this.#onTick)
   }
 
-  /** Lets it write at the end of this turn. It may ask again only when it has. */
-  speak(speaker: Speaker): void {
-    this.#speakers.waiting.push(speaker)
+  /** Lets it write to a site at the end of this turn. It may ask again only when it has. */
+  speakToSite(speaker: Speaker): void {
+    this.#requests.waiting.push(speaker)
     if (!this.#running) this.#schedule()
+  }
+
+  /** The same for a caller. */
+  speakToCaller(speaker: Speaker): void {
+    this.#answers.waiting.push(speaker)
+    if (!this.#running) this.#schedule()
+  }
+
+  #hear(stage: Stage<Hearer>, hearer: Hearer): void {
+    if (stage.waiting.push(hearer) >= MOST && !this.#running) this.#run()
+    else this.#schedule()
   }
 
   #schedule(): void {
@@ -83,14 +101,11 @@ export class Turn {
   #run(): void {
     this.#running = true
     try {
-      this.#hearers.run()
-      this.#starters.run()
-      this.#speakers.run()
+      for (const stage of this.#stages) stage.run()
     } finally {
       this.#running = false
       // Who came up too late for its stage, and those behind one whose mistake has ended the round.
-      if (this.#starters.waiting.length > 0) process.nextTick(this.#onTick)
-      if (this.#hearers.waiting.length + this.#speakers.waiting.length > 0) this.#schedule()
+      if (this.#stages.some((stage) => stage.waiting.length > 0)) this.#schedule()
     }
   }
 }

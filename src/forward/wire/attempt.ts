@@ -76,7 +76,7 @@ export class WireAttempt implements Taker, Speaker, UploadOwner, BodyFlow, Piece
     if (head === null) return process.nextTick(() => this.#fail(uncarriable()))
     if (body === null || head.length === null) {
       this.#unsent = head.text
-      return turn.speak(this)
+      return turn.speakToSite(this)
     }
     this.#upload = new Upload(this.#socket, body, head.text, head.length, this)
     this.#upload.begin()

@@ -82,7 +82,7 @@ export class Inlet implements Hearer {
       shelved += length
       this.#end = shelved
       onShelf++
-      turn.hear(this)
+      turn.hearSite(this)
       return true
     }
     return this.#arrived(bytes, 0, length)

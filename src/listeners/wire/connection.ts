@@ -91,7 +91,7 @@ export class WireConnection implements RequestCarrier, ReaderEvents, Hearer, Spe
   speakLater(): void {
     if (this.#speaks) return
     this.#speaks = true
-    turn.speak(this)
+    turn.speakToCaller(this)
   }
 
   completeLater(): void {
@@ -175,7 +175,7 @@ export class WireConnection implements RequestCarrier, ReaderEvents, Hearer, Spe
     if (kept === 0 && this.#reader.inBody) return this.#take(chunk)
     intake.keep(chunk)
     if (kept + chunk.length >= MAX_AHEAD) this.hear()
-    else if (kept === 0) turn.hear(this)
+    else if (kept === 0) turn.hearCaller(this)
   }
 
   /** Of Turn. */
