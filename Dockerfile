@@ -43,5 +43,5 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
   CMD ["node", "/app/dist/cli/healthcheck.js"]
 # No shell: node is process 1 and gets the signals.
-ENTRYPOINT ["node", "--disable-warning=DEP0060", "/app/dist/main.js"]
+ENTRYPOINT ["node", "--disable-warning=DEP0060", "--use-largepages=silent", "/app/dist/main.js"]
 CMD ["run", "-f", "/etc/sallyport/gateway.yaml"]
