@@ -115,7 +115,7 @@ export class PooledConnection implements Resting {
     const own = idleTimeoutMs || Number.POSITIVE_INFINITY
     const restMs = keepAliveMs === null ? own : Math.min(own, keepAliveMs - CLOSING_MARGIN_MS)
     const usable = !spent && !this.#old && !this.#pool.retired
-    if (!usable || restMs <= 0 || socket.destroyed || !socket.writable || !socket.readable) {
+    if (!usable || restMs <= 0 || !this.#alive) {
       this.destroy()
       return
     }
@@ -133,13 +133,13 @@ export class PooledConnection implements Resting {
 
   /** A turn of the event loop has passed. */
   rested(): void {
-    if (this.#resting && !this.socket.destroyed) this.#pool.keep(this)
+    if (this.#resting && this.#alive) this.#pool.keep(this)
   }
 
   /** Called by the pool when the connection is taken again; false: it died at rest. */
   wake(): boolean {
     const { socket } = this
-    if (socket.destroyed || !socket.readable || !socket.writable || socket.readableLength > 0) {
+    if (!this.#alive || (this.#inlet === null && socket.readableLength > 0)) {
       this.destroy()
       return false
     }
@@ -151,6 +151,12 @@ export class PooledConnection implements Resting {
       socket.ref()
     }
     return true
+  }
+
+  get #alive(): boolean {
+    const { socket } = this
+    if (socket.destroyed) return false
+    return this.#inlet === null ? socket.writable && socket.readable : this.#inlet.alive
   }
 
   destroy(): void {

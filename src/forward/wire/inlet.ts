@@ -35,6 +35,8 @@ export class Inlet implements Hearer {
   /** null: nobody expects anything, and a connection on which something comes all the same is not used again. */
   taker: Taker | null = null
   #socket: Socket | null = null
+  /** Nothing has ended it. Cheaper to ask than the socket, which looks through both its streams. */
+  alive = true
   /** Reading has been stopped. */
   #stopped = false
   /** A piece of it on the shelf; none where both are equal. */
@@ -102,20 +104,24 @@ export class Inlet implements Hearer {
 
   #arrived(bytes: Buffer, start: number, end: number): boolean {
     const { taker } = this
-    if (taker === null) this.#socket?.destroy()
-    else if (taker.arrived(bytes, start, end)) return true
+    if (taker === null) {
+      this.alive = false
+      this.#socket?.destroy()
+    } else if (taker.arrived(bytes, start, end)) return true
     this.#stopped = true
     return false
   }
 
   readonly #onEnd = (): void => {
     this.hear()
+    this.alive = false
     if (this.taker === null) this.#socket?.destroy()
     else this.taker.ended()
   }
 
   readonly #onError = (error: Error): void => {
     this.hear()
+    this.alive = false
     // Now: an `end` may follow, as if it had come to that.
     this.taker?.closed(error)
   }
@@ -126,6 +132,7 @@ export class Inlet implements Hearer {
 
   readonly #onClose = (): void => {
     this.hear()
+    this.alive = false
     this.taker?.closed(null)
   }
 }
