@@ -40,11 +40,14 @@ export function cleanFields(raw: HeaderList, http10: boolean, maxHeaders: number
   let nominated: Set<string> | null = null
   let keepsAlive = false
   let keepAliveMs: number | null = null
+  let headers: string[] = []
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as string
     const value = raw[i + 1] as string
-    if (name === 'content-length') lengths++
-    else if (name === 'transfer-encoding') {
+    if (!isHopByHop(name)) {
+      if (name === 'content-length') lengths++
+      headers.push(name, value)
+    } else if (name === 'transfer-encoding') {
       codings++
       coding = value
     } else if (name === 'keep-alive') {
@@ -60,15 +63,19 @@ export function cleanFields(raw: HeaderList, http10: boolean, maxHeaders: number
   if (lengths > 1) return { headers: null, why: 'several_content_lengths' }
   if (codings > 0 && (codings > 1 || http10 || coding.trim().toLowerCase() !== 'chunked'))
     return { headers: null, why: 'transfer_encoding' }
-  const headers: string[] = []
-  for (let i = 0; i < raw.length; i += 2) {
-    const name = raw[i] as string
-    if (isHopByHop(name) || nominated?.has(name) === true) continue
-    headers.push(name, raw[i + 1] as string)
+  if (nominated !== null) {
+    headers = without(headers, nominated)
+    keepsAlive ||= nominated.has('keep-alive')
   }
-  keepsAlive ||= nominated?.has('keep-alive') === true
   const persistent = nominated?.has('close') !== true && (!http10 || keepsAlive)
   return { headers, why: null, keepAliveMs, persistent }
+}
+
+function without(fields: HeaderList, names: ReadonlySet<string>): string[] {
+  const left: string[] = []
+  for (let i = 0; i < fields.length; i += 2)
+    if (!names.has(fields[i] as string)) left.push(fields[i] as string, fields[i + 1] as string)
+  return left
 }
 
 function nominations(value: string, before: Set<string> | null): Set<string> {

@@ -69,6 +69,8 @@ export type OutgoingParts = {
   readonly rewritten: boolean
 }
 
+const NO_EDITS: readonly null[] = []
+
 /** Target, authority and fields exactly as they are to be sent. null: the rewrite would send a path nobody judged. */
 export function outgoingParts(
   judgement: Judgement,
@@ -100,13 +102,15 @@ export function outgoingParts(
     te: facts.te,
     via: facts.via,
   })
-  const requestEdits = [destinationEdits?.request ?? null, routeEdits?.request ?? null]
+  // Nearly always there are none: then nothing is made for them.
+  const edits = destinationEdits !== null || routeEdits !== null
+  const requestEdits = edits ? [destinationEdits?.request ?? null, routeEdits?.request ?? null] : NO_EDITS
   return {
     target,
     authority,
-    headers: edited(headers, requestEdits, () => factsFor(null)),
+    headers: edits ? edited(headers, requestEdits, () => factsFor(null)) : headers,
     requestEdits,
-    responseEdits: [destinationEdits?.response ?? null, routeEdits?.response ?? null],
+    responseEdits: edits ? [destinationEdits?.response ?? null, routeEdits?.response ?? null] : NO_EDITS,
     timeoutMs: forward?.timeoutMs ?? null,
     rewritten: rewritePath !== null,
   }

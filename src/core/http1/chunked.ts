@@ -2,7 +2,8 @@
  * Chunked bodies (RFC 9112 §7.1), taken apart strictly: sizes in plain hexadecimal, extensions bounded and dropped,
  * trailers read like any field and bounded. Holds no bytes of the body; each piece is told as it stands in the buffer.
  */
-import { type Bytes, CR, type HeadFault, HTAB, hasBareLineEnd, headEnd, LF, readFields, SP, TOKEN } from './bytes.ts'
+import { type Bytes, CR, type HeadFault, HTAB, hasBareLineEnd, headEnd, LF, SP, TOKEN } from './bytes.ts'
+import { readFields } from './field-lines.ts'
 
 export type ChunkFault =
   | 'INVALID_CHUNK_SIZE'
@@ -100,7 +101,7 @@ export function createChunkReader(concat: (parts: readonly Bytes[]) => Bytes): C
 class Reader implements ChunkReader {
   done = false
   fault: ChunkFault | null = null
-  readonly trailers: string[] = []
+  trailers: readonly string[] = []
   readonly #concat: (parts: readonly Bytes[]) => Bytes
   #state = SIZE
   #digits = 0
@@ -192,8 +193,9 @@ class Reader implements ChunkReader {
       this.#tail = section
       return start + piece.length
     }
-    const fault = readFields(section, 0, sectionEnd, this.trailers)
-    if (fault !== null) return this.#fail(fault, start)
+    const read = readFields(section, 0, sectionEnd, section.toString('latin1', 0, sectionEnd), 0)
+    if (typeof read === 'string') return this.#fail(read, start)
+    this.trailers = read
     // Node refuses a message that frames itself again at its end; whoever merges trailers into the head would believe it.
     if (this.trailers.some((name, i) => i % 2 === 0 && (name === 'content-length' || name === 'transfer-encoding')))
       return this.#fail('INVALID_TRAILER', start)

@@ -3,7 +3,7 @@ import { METHODS as NODE_METHODS } from 'node:http'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { hasBareLineEnd, headEnd } from './bytes.ts'
-import { METHODS, readRequestHead } from './request-head.ts'
+import { decimalOf, METHODS, readRequestHead } from './request-head.ts'
 import { readResponseHead } from './response-head.ts'
 
 const requestHead = (text: string) => readRequestHead(Buffer.from(text, 'latin1'), 0, Buffer.byteLength(text, 'latin1'))
@@ -174,6 +174,28 @@ test('no bytes make it throw, and none of what is accepted holds a control chara
     }),
     { numRuns: 2000 },
   )
+})
+
+test('decimalOf: one to fifteen digits, and nothing else that Number() would take', () => {
+  const rows = { '0': 0, '007': 7, '1024': 1024, '999999999999999': 999_999_999_999_999 } as const
+  for (const [text, value] of Object.entries(rows)) assert.equal(decimalOf(text), value)
+  for (const text of ['', '+1', '-1', ' 1', '1 ', '1.0', '1e3', '0x1', '1234567890123456', '١', '/', ':'])
+    assert.equal(decimalOf(text), -1, text)
+})
+
+test('headEnd: the first empty line from `from` on, and nothing that stands behind `end`', () => {
+  const bytes = fc.array(fc.constantFrom(13, 10, 13, 10, 65, 0), { maxLength: 24 })
+  fc.assert(
+    fc.property(bytes, fc.nat(24), fc.nat(24), (all, first, second) => {
+      const buffer = Buffer.from(all)
+      const from = Math.min(first, second, all.length)
+      const end = Math.min(Math.max(first, second), all.length)
+      const at = buffer.subarray(0, end).indexOf('\r\n\r\n', from)
+      assert.equal(headEnd(buffer, from, end), at === -1 ? -1 : at + 4)
+    }),
+    { numRuns: 5000 },
+  )
+  assert.equal(headEnd(Buffer.from('a\r\n\r\n'), 0, 4), -1)
 })
 
 test('a line end that can no longer become CRLF is seen before the head is complete', () => {

@@ -1,5 +1,6 @@
 /** The head of an HTTP/1.1 request, read strictly (RFC 9112 §3): what is not plainly a request is none. */
-import { type Bytes, CR, type HeadFault, LF, readFields, SP, TOKEN } from './bytes.ts'
+import { type Bytes, CR, type HeadFault, LF, SP, TOKEN } from './bytes.ts'
+import { readFields } from './field-lines.ts'
 
 /** How the body behind a head is framed: a length in bytes, by chunks, or so that nobody can say. */
 export type Framing = number | 'chunked' | 'invalid'
@@ -24,9 +25,10 @@ export const METHODS =
   )
 /** ` HTTP/1.` */
 const VERSION = [32, 72, 84, 84, 80, 47, 49, 46] as const
+const SLASH = 47
 /** Origin-form, asterisk-form, or absolute-form with an authority; behind which Node takes no fragment. */
 const TARGET = /^(?:\/|\*$|https?:\/\/[^/?#]+(?:[/?]|$))/i
-const MAX_LENGTH = /^\d{1,15}$/
+const MAX_LENGTH_DIGITS = 15
 
 /** `start`…`end` is a whole head, its empty line included (headEnd). Never throws. */
 export function readRequestHead(buffer: Bytes, start: number, end: number): RequestHead | HeadFault {
@@ -41,23 +43,25 @@ export function readRequestHead(buffer: Bytes, start: number, end: number): Requ
   for (let byte = buffer[at] as number; byte > SP && byte < 127; byte = buffer[at] as number) at++
   if (at === targetStart) return 'INVALID_TARGET'
   if (buffer[at] !== SP) return buffer[at] === CR || buffer[at] === LF ? 'INVALID_VERSION' : 'INVALID_TARGET'
-  const target = buffer.toString('latin1', targetStart, at)
+  const text = buffer.toString('latin1', targetStart, end)
+  const target = text.slice(0, at - targetStart)
   // Authority-form is CONNECT's alone (RFC 9112 §3.2.3).
-  if (!TARGET.test(target) && method !== 'CONNECT') return 'INVALID_TARGET'
-  for (const expected of VERSION) if (buffer[at++] !== expected) return 'INVALID_VERSION'
+  if (buffer[targetStart] !== SLASH && !TARGET.test(target) && method !== 'CONNECT') return 'INVALID_TARGET'
+  for (let i = 0; i < VERSION.length; i++) if (buffer[at++] !== VERSION[i]) return 'INVALID_VERSION'
   const minor = (buffer[at++] as number) - 48
   if (minor !== 0 && minor !== 1) return 'INVALID_VERSION'
   if (buffer[at] !== CR || buffer[at + 1] !== LF) {
     return buffer[at] === CR || buffer[at] === LF ? 'INVALID_LINE_END' : 'INVALID_VERSION'
   }
-  const fields: string[] = []
-  const fault = readFields(buffer, at + 2, end, fields)
-  if (fault !== null) return fault
-  return { method, target, minorVersion: minor, fields, framing: framingOf(fields) }
+  const fields = readFields(buffer, at + 2, end, text, targetStart)
+  if (typeof fields === 'string') return fields
+  // Without a length and a coding a request has no body (RFC 9112 §6.3).
+  return { method, target, minorVersion: minor, fields, framing: framingOf(fields) ?? 0 }
 }
 
 function methodAt(buffer: Bytes, start: number, end: number): string | null {
-  for (const method of METHODS) {
+  for (let at = 0; at < METHODS.length; at++) {
+    const method = METHODS[at] as string
     if (method.length !== end - start) continue
     let i = 0
     while (i < method.length && buffer[start + i] === method.charCodeAt(i)) i++
@@ -66,19 +70,33 @@ function methodAt(buffer: Bytes, start: number, end: number): string | null {
   return null
 }
 
-/** Without a length and a coding a request has no body (RFC 9112 §6.3); with more than one of either, nobody knows. */
-export function framingOf(fields: readonly string[]): Framing {
+/** What the fields say; null: nothing. With more than one length or coding, nobody knows. By names: a value may say anything. */
+export function framingOf(fields: readonly string[]): Framing | null {
   let framing: Framing | null = null
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]
     if (name === 'content-length') {
       const value = fields[i + 1] as string
-      if (framing !== null || !MAX_LENGTH.test(value) || (value.length > 1 && value.startsWith('0'))) return 'invalid'
-      framing = Number(value)
+      const length = decimalOf(value)
+      // With zeros in front some would take it for octal.
+      if (framing !== null || length === -1 || (value.length > 1 && value.startsWith('0'))) return 'invalid'
+      framing = length
     } else if (name === 'transfer-encoding') {
       if (framing !== null || (fields[i + 1] as string).toLowerCase() !== 'chunked') return 'invalid'
       framing = 'chunked'
     }
   }
-  return framing ?? 0
+  return framing
+}
+
+/** One to fifteen digits as a number, which is exact; -1: anything else. By hand, as every answer's length is read twice. */
+export function decimalOf(text: string): number {
+  if (text === '' || text.length > MAX_LENGTH_DIGITS) return -1
+  let value = 0
+  for (let i = 0; i < text.length; i++) {
+    const digit = text.charCodeAt(i) - 48
+    if (digit < 0 || digit > 9) return -1
+    value = value * 10 + digit
+  }
+  return value
 }

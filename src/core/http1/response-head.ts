@@ -1,5 +1,6 @@
 /** The head of an HTTP/1.1 response, read strictly (RFC 9112 §4). What an upstream says is hostile until it has been read. */
-import { type Bytes, CR, type HeadFault, HTAB, LF, readFields, SP } from './bytes.ts'
+import { type Bytes, CR, type HeadFault, HTAB, LF, SP } from './bytes.ts'
+import { readFields } from './field-lines.ts'
 import { framingOf } from './request-head.ts'
 
 /** `close`: the body ends with the connection (RFC 9112 §6.3). */
@@ -21,7 +22,7 @@ const VERSION = [72, 84, 84, 80, 47, 49, 46] as const
 /** `start`…`end` is a whole head, its empty line included (headEnd). Never throws. */
 export function readResponseHead(buffer: Bytes, start: number, end: number): ResponseHead | HeadFault {
   let at = start
-  for (const expected of VERSION) if (buffer[at++] !== expected) return 'INVALID_VERSION'
+  for (let i = 0; i < VERSION.length; i++) if (buffer[at++] !== VERSION[i]) return 'INVALID_VERSION'
   const minor = (buffer[at++] as number) - 48
   if ((minor !== 0 && minor !== 1) || buffer[at++] !== SP) return 'INVALID_VERSION'
   let status = 0
@@ -40,15 +41,8 @@ export function readResponseHead(buffer: Bytes, start: number, end: number): Res
   if (buffer[at] !== CR || buffer[at + 1] !== LF) {
     return buffer[at] === CR || buffer[at] === LF ? 'INVALID_LINE_END' : 'INVALID_STATUS'
   }
-  const fields: string[] = []
-  const fault = readFields(buffer, at + 2, end, fields)
-  if (fault !== null) return fault
-  return { status, minorVersion: minor, fields, framing: isFramed(fields) ? framingOf(fields) : 'close' }
-}
-
-/** By its names: a value may say anything (`connection: content-length`). */
-function isFramed(fields: readonly string[]): boolean {
-  for (let i = 0; i < fields.length; i += 2)
-    if (fields[i] === 'content-length' || fields[i] === 'transfer-encoding') return true
-  return false
+  const linesAt = at + 2
+  const fields = readFields(buffer, linesAt, end, buffer.toString('latin1', linesAt, end), linesAt)
+  if (typeof fields === 'string') return fields
+  return { status, minorVersion: minor, fields, framing: framingOf(fields) ?? 'close' }
 }

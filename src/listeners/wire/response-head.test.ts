@@ -53,6 +53,9 @@ test('fields that cannot be sent as they are make no head', () => {
     ['x', 'a\0b'],
     // Its low byte is a line feed.
     ['x', 'a\u010ab'],
+    ['x\r\nset-cookie', 'a'],
+    ['x:', 'a'],
+    ['', 'a'],
   ])
     assert.equal(head(200, fields), null, JSON.stringify(fields))
 })
