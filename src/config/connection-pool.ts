@@ -11,6 +11,8 @@ import type { Policy } from './traffic-policy.ts'
 const BUDGET = { percent: 20, minConcurrency: 3 }
 
 export function lowerConnectionPool({ connectionPool, retryBudget }: Policy): ConnectionPoolModel {
+  // One object for all clusters of which nothing is said: there may be thousands.
+  if (connectionPool === undefined && retryBudget === undefined) return UNLIMITED_POOL
   const { tcp, http } = connectionPool ?? {}
   return {
     ...UNLIMITED_POOL,

@@ -14,12 +14,15 @@ const SIMPLE = {
   PASSTHROUGH: null,
 } as const
 
+/** One object for all clusters of which nothing is said. */
+const LEAST_REQUEST: LoadBalancerModel = { kind: 'LEAST_REQUEST', warmup: null }
+
 const RING_SIZE = 1024
 const TABLE_SIZE = 65_537
 
 export function lowerLoadBalancer(placed: PlacedPolicy | null, report: Report): LoadBalancerModel {
   const spec = placed?.policy.loadBalancer
-  if (placed === null || spec === undefined) return { kind: 'LEAST_REQUEST', warmup: null }
+  if (placed === null || spec === undefined) return LEAST_REQUEST
   const key = hashKey(spec.consistentHash)
   if (key !== null) return hashing(key, spec.consistentHash)
   const kind = SIMPLE[spec.simple ?? 'UNSPECIFIED']

@@ -21,13 +21,15 @@ export function parseRetryOn(text: string): RetryOn {
   return { on: [...on], statusCodes }
 }
 
+/** One object for all routes that say nothing: thousands of them are kept for as long as they are in force. */
+const HASHED_RETRY: RetryModel = { ...DEFAULT_RETRY, ignorePreviousHosts: false }
+
 /**
  * Absent: Istio's default policy. Written: that policy with what is given; without `attempts` they are 0, which turns
  * retries off (null). `hashed`: the destination is chosen by a hash, which retries follow unless the rule says otherwise.
  */
 export function lowerRetries(retries: HttpRule['retries'], hashed: boolean): RetryModel | null {
-  const ignorePreviousHosts = retries?.retryIgnorePreviousHosts ?? !hashed
-  if (retries === undefined) return { ...DEFAULT_RETRY, ignorePreviousHosts }
+  if (retries === undefined) return hashed ? HASHED_RETRY : DEFAULT_RETRY
   const { attempts = 0, retryOn = '', perTryTimeout = 0, backoff = 0 } = retries
   if (attempts === 0) return null
   return {
@@ -36,7 +38,7 @@ export function lowerRetries(retries: HttpRule['retries'], hashed: boolean): Ret
     attempts,
     perTryTimeoutMs: perTryTimeout === 0 ? null : Math.ceil(perTryTimeout),
     backoffMs: backoff === 0 ? DEFAULT_RETRY.backoffMs : Math.max(1, backoff),
-    ignorePreviousHosts,
+    ignorePreviousHosts: retries.retryIgnorePreviousHosts ?? !hashed,
     remoteLocalities: retries.retryRemoteLocalities ?? false,
   }
 }

@@ -69,7 +69,8 @@ export function buildServices(settings: Settings, resources: readonly Resource[]
     const known =
       built.get(name) ?? buildCluster({ settings, catalogue, rules, workloads, report }, { host, port, subset })
     built.set(name, known)
-    if (!('missing' in known)) return { name, cluster: known }
+    // The cluster's own text, not an equal one: thousands of routes are kept.
+    if (!('missing' in known)) return { name: known.name, cluster: known }
     const until = 'until then this route answers 503 (NC)'
     tellOnce(`${name} unknown ${place(destination.at)}`, () =>
       known.missing === 'service'

@@ -12,6 +12,8 @@ import type { RuleTarget } from './virtual-service-match.ts'
 /** The server that rules are lowered for, and what they may ask. */
 export type RouteContext = Omit<RuleTarget, 'namespace'> & { readonly services: Services; readonly report: Report }
 
+const NO_MIRRORS: readonly MirrorModel[] = []
+
 export function actionOf(rule: EffectiveRule, context: RouteContext): RouteModel['action'] {
   if (!rule.delivered) return { kind: 'direct', status: 404, body: '' }
   const redirect = rule.field('redirect')
@@ -80,7 +82,7 @@ function mirrorsOf(rule: EffectiveRule, context: RouteContext): readonly MirrorM
       if (percent > 0) found.push({ cluster: clusterOf(placed, context), percent })
     }
   }
-  return found
+  return found.length === 0 ? NO_MIRRORS : found
 }
 
 function rewriteOf(rewrite: HttpRule['rewrite']): RewriteModel | null {

@@ -18,6 +18,8 @@ import { entryApplies, isCatchAll } from './virtual-service-match.ts'
 /** A route and whether it goes to the end of its host once all VirtualServices are in (Istio SortVHostRoutes). */
 export type OrderedRoute = { readonly route: RouteModel; readonly catchAll: boolean }
 
+const NO_MATCHES: readonly MatchModel[] = []
+
 /** In list order. Empty when no rule concerns the server; rules behind one that matches everything are left out. */
 export function lowerRules(
   resource: Resource<VirtualServiceSpec>,
@@ -27,7 +29,7 @@ export function lowerRules(
   const routes: OrderedRoute[] = []
   for (const rule of effectiveRules(resource, delegates, context.report)) {
     if (rule.matches === null) {
-      routes.push({ route: routeOf(rule, [], context), catchAll: true })
+      routes.push({ route: routeOf(rule, NO_MATCHES, context), catchAll: true })
       return routes
     }
     const applicable = applicableMatches(rule.matches, context)

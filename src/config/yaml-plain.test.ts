@@ -46,6 +46,10 @@ const READ: readonly string[] = [
   'ä: 1\n'.replace('ä', 'a').replace('1', 'ä\u00a0'),
   '\n---\n\n---\n# nothing\n',
   'a:\n    b:\n     - c\n     -   d: 1\n         e: 2\n    f: g\n',
+  '{"a":1}',
+  '{}\n---\n{ "a" : 1 }\n'.replace('a" ', 'a"'),
+  '# c\n{"a": {"b": [1, 0.5, true, false, null, "", [], {}]},\n"c":\n\n  "d: #e"\n}  # f\n---\na: b\n---\n{\n}\n',
+  String.raw`{"a": "\"\\\/\b\f\n\r\t\u00e4\ud83d\ude00ä", "yes": "no", "<<": {"1": "~"}, "{}": "---"}`,
 ]
 
 const LEFT: readonly string[] = [
@@ -75,6 +79,30 @@ const LEFT: readonly string[] = [
   '- a\n',
   'a\n',
   '{a: 1}\n',
+  '{"a": 1, "a": 2}',
+  '{"a" : 1}',
+  '{"__proto__": 1}',
+  '{"a": 1,}',
+  '{"a": 1} {}',
+  '{"a": 1}\n{"b": 2}',
+  '{"a": 1}\nb: 2',
+  ' {"a": 1}',
+  '[1]',
+  '{"a": 1',
+  '{"a": -1}',
+  '{"a": 1e3}',
+  '{"a": 01}',
+  '{"a": 1234567890123456}',
+  '{"a": "b\n  c"}',
+  String.raw`{"a": "\x41"}`,
+  '{"a": b}',
+  '{"a": nullx}',
+  '{"a": true1}',
+  '{"a": 1 # b\n}',
+  '{"a": 1\n---\n}',
+  '{"a":\t1}',
+  `{"${'k'.repeat(1_100)}": 1}`,
+  `${'{"a":'.repeat(60)}1${'}'.repeat(60)}`,
   'a: 1\na: 2\n',
   '__proto__: 1\n',
   'a: [b: c]\n',
@@ -145,6 +173,33 @@ test('whatever the text: the same, or left alone', () => {
     }),
     { numRuns: RUNS * 10 },
   )
+})
+
+test('JSON, however it is laid out and broken: the same, or left alone', () => {
+  const word = fc.oneof(fc.string(), fc.constantFrom('a\nb\\', 'ä😀\u2028', '# x', '---', 'null', '\u0001', '<<'))
+  const blank = fc.constantFrom('', ' ', '\n', '\n  ')
+  const character = fc.constantFrom(...'\n\n  :-#[]{},"\\un0.\t'.split(''))
+  const change = fc.record({ at: fc.nat(), insert: fc.array(character, { maxLength: 2 }), remove: fc.nat({ max: 2 }) })
+  let read = 0
+  fc.assert(
+    fc.property(
+      fc.object({ key: word, values: [word, fc.nat(), fc.boolean(), fc.constant(null)] }),
+      fc.array(blank, { minLength: 1, maxLength: 5 }),
+      fc.option(change, { freq: 1 }),
+      (value, blanks, changed) => {
+        let next = 0
+        const layOut = (text: string) => text + (blanks[next++ % blanks.length] ?? '')
+        let text = JSON.stringify(value, null, blanks.length - 1).replaceAll(/[[,{]/g, layOut)
+        if (changed !== null) {
+          const place = changed.at % (text.length + 1)
+          text = text.slice(0, place) + changed.insert.join('') + text.slice(place + changed.remove)
+        }
+        if (agrees(text)) read += 1
+      },
+    ),
+    { numRuns: RUNS * 3 },
+  )
+  assert.ok(read > RUNS / 2, `${read} of ${RUNS * 3} were read at all`)
 })
 
 test('files with a few characters changed: the same, or left alone', () => {

@@ -1,10 +1,11 @@
 /**
- * The plain part of YAML, read in one pass: maps and lists in block style, scalars and flow collections on one line, no
- * anchors, tags, block scalars, tabs, empty values or anything that has to be told about. That is what resource files
+ * The plain part of YAML, read in one pass: maps and lists in block style, scalars and flow collections on one line, whole
+ * documents of JSON, no anchors, tags, block scalars, tabs, empty values or anything that has to be told about. That is what resource files
  * consist of, and some 15 times faster than a whole YAML parser. Everything else is left to it (config/yaml.ts): this
  * reader never guesses and never reports, it reads a text exactly as the parser does or not at all. A property test
  * compares the two.
  */
+import { readJson } from './yaml-json.ts'
 import type { YamlEntry, YamlList, YamlMap, YamlNode } from './yaml-tree.ts'
 
 /** Deeper resources do not exist; the parser says what is wrong with them. */
@@ -64,10 +65,20 @@ class PlainReader {
       this.#advance()
       if (this.#isEnd()) continue
       if (this.#indent !== 0) throw new NotPlain()
-      roots.push(this.#map(0, 0))
+      roots.push(this.#text.charCodeAt(this.#at) === OPEN_BRACE ? this.#json() : this.#map(0, 0))
       if (!this.#isEnd()) throw new NotPlain()
     } while (this.#next < this.#text.length)
     return roots
+  }
+
+  #json(): YamlMap {
+    const read = readJson(this.#text, this.#at)
+    if (read === null) throw new NotPlain()
+    this.#at = read.end
+    const end = this.#text.indexOf('\n', read.end)
+    this.#next = end === -1 ? this.#text.length : end + 1
+    this.#finishLine()
+    return read.root
   }
 
   #isEnd(): boolean {

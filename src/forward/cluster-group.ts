@@ -2,9 +2,11 @@
  * A cluster and its variants (tunnels that leave out our TLS) as operators see them: one name, one set of counters, each
  * address once.
  */
+import type { ClusterStats } from '../core/stats.ts'
 import type { ClusterModel } from '../model/cluster.ts'
 import type { UpstreamCluster } from './cluster.ts'
 import type { UpstreamEndpoint } from './endpoints.ts'
+import { literalEndpoints } from './roster.ts'
 
 /** What `/clusters` shows. `denied`: why the address guard keeps this address from being dialled. */
 export type ClusterDescription = {
@@ -29,15 +31,18 @@ export type ClusterDescription = {
 /** The cluster itself first, then its variants; never empty. */
 export type ClusterGroup = readonly [UpstreamCluster, ...UpstreamCluster[]]
 
+/** A cluster's model and those of its variants, in the same order. */
+export type ModelGroup = readonly [ClusterModel, ...ClusterModel[]]
+
 /** Clusters that share their `statName`, in the order given. */
-export function groupClusters(clusters: readonly UpstreamCluster[]): readonly ClusterGroup[] {
-  const groups = new Map<string, [UpstreamCluster, ...UpstreamCluster[]]>()
-  for (const cluster of clusters) {
-    const { name, statName } = cluster.model
+export function groupModels(models: readonly ClusterModel[]): readonly ModelGroup[] {
+  const groups = new Map<string, [ClusterModel, ...ClusterModel[]]>()
+  for (const model of models) {
+    const { name, statName } = model
     const group = groups.get(statName)
-    if (group === undefined) groups.set(statName, [cluster])
-    else if (name === statName) group.unshift(cluster)
-    else group.push(cluster)
+    if (group === undefined) groups.set(statName, [model])
+    else if (name === statName) group.unshift(model)
+    else group.push(model)
   }
   return [...groups.values()]
 }
@@ -58,9 +63,15 @@ export function measureGroup(group: ClusterGroup): void {
   }
 }
 
+/** The same for a cluster that nobody has asked for: nothing is open, all it knows are its literal addresses. */
+export function measureUnused([model]: ModelGroup, stats: ClusterStats): void {
+  // Variants have the same endpoints, which count once.
+  stats.membership_total = literalEndpoints(model).length
+  stats.membership_healthy = stats.membership_total
+}
+
 export function describeGroup(group: ClusterGroup): ClusterDescription {
   const { breakers } = group[0]
-  const { statName, host, discovery, tls } = group[0].model
   const endpoints = byAddress(group).map((same) => ({
     address: same[0].address,
     port: same[0].port,
@@ -71,6 +82,25 @@ export function describeGroup(group: ClusterGroup): ClusterDescription {
     ejected: same[0].ejected,
     priority: same[0].priority,
   }))
+  return describe(group[0].model, endpoints)
+}
+
+export function describeUnused([model]: ModelGroup): ClusterDescription {
+  const idle = { cxActive: 0, rqActive: 0, denied: null, ejected: false }
+  const endpoints = literalEndpoints(model).map(({ address, port, weight, priority }) => ({
+    address,
+    port,
+    weight,
+    ...idle,
+    priority,
+  }))
+  return describe(model, endpoints)
+}
+
+function describe(
+  { statName, host, discovery, tls }: ClusterModel,
+  endpoints: ClusterDescription['endpoints'],
+): ClusterDescription {
   return {
     name: statName,
     host,

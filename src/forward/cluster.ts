@@ -191,16 +191,11 @@ export class UpstreamCluster {
       unresolved: model.discovery === 'dynamic' ? DNS_FAILURE : NO_HEALTHY_UPSTREAM,
       balancer: model.loadBalancer,
       outlierDetection: model.outlierDetection,
-      health: this.#keepsHealth() ? health(requested) : null,
+      health: keepsHealth(model) ? health(requested) : null,
       tables,
       stats: this.stats,
       now,
     })
-  }
-
-  #keepsHealth(): boolean {
-    const { outlierDetection, loadBalancer } = this.model
-    return outlierDetection !== null || ('warmup' in loadBalancer && loadBalancer.warmup !== null)
   }
 
   #sources(host: string, portOverride: number | null): EndpointSource[] {
@@ -267,4 +262,9 @@ export class UpstreamCluster {
       yield* set.all()
     }
   }
+}
+
+/** Outlier detection and slow start go by what happened to an endpoint before. */
+export function keepsHealth({ outlierDetection, loadBalancer }: ClusterModel): boolean {
+  return outlierDetection !== null || ('warmup' in loadBalancer && loadBalancer.warmup !== null)
 }

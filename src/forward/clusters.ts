@@ -3,19 +3,38 @@
  * over, so that a reload costs no connection that is still wanted.
  */
 import { createSecureContext, type SecureContext } from 'node:tls'
-import { type ClusterStats, newClusterStats } from '../core/stats.ts'
+import type { ClusterStats } from '../core/stats.ts'
 import { type ClusterModel, UNLIMITED_POOL, type UpstreamTlsModel } from '../model/cluster.ts'
 import type { Settings } from '../model/settings.ts'
 import { createAddressGuard } from './address-guard.ts'
-import { Breakers } from './breakers.ts'
 import { type ClusterParts, type ClusterTls, UpstreamCluster } from './cluster.ts'
-import { type ClusterDescription, describeGroup, groupClusters, measureGroup } from './cluster-group.ts'
-import { HealthGroups } from './endpoint-health.ts'
-import { HashTables } from './hash-table.ts'
+import {
+  applyLimits,
+  breakersOf,
+  type ClusterFamily,
+  forgetUnused,
+  type Living,
+  newFamily,
+  newResolver,
+  now,
+  statsOf,
+  sweep,
+} from './cluster-family.ts'
+import {
+  type ClusterDescription,
+  type ClusterGroup,
+  describeGroup,
+  describeUnused,
+  groupModels,
+  type ModelGroup,
+  measureGroup,
+  measureUnused,
+} from './cluster-group.ts'
 import { UpstreamPool } from './pool.ts'
 import { poolKey } from './pool-identity.ts'
 import { proxyHeader } from './proxy-protocol.ts'
-import { createNameResolver, type DnsCounters, type NameResolver } from './resolve.ts'
+import type { DnsCounters } from './resolve.ts'
+import { Roster, wakesAtOnce } from './roster.ts'
 
 /** PEM texts (identity/credentials.ts `upstream()`). Equal hashes mean interchangeable material. */
 export type UpstreamMaterial = {
@@ -55,29 +74,12 @@ export type ClusterSet = {
 
 export const PASSTHROUGH_CLUSTER = 'PassthroughCluster'
 
-/** What a family of sets, each made from the one before, has in common. */
-type Shared = {
-  readonly pools: Map<string, UpstreamPool>
-  readonly breakers: Map<string, Breakers>
-  readonly contexts: Map<string, SecureContext>
-  readonly health: HealthGroups
-  readonly tables: HashTables
-  resolver: { readonly key: string; readonly value: NameResolver }
-  readonly living: Set<Living>
-}
-
-type Living = { readonly clusters: ReadonlyMap<string, UpstreamCluster>; readonly contexts: ReadonlySet<string> }
-
-const now = (): number => performance.now()
-
-const families = new WeakMap<ClusterSet, Shared>()
-
-/** Pools without connections are forgotten beyond this many (names asked for under wildcards come and go). */
-const MAX_POOLS = 4_096
+const families = new WeakMap<ClusterSet, ClusterFamily>()
 
 /**
- * Builds everything that requests will use. Throws when material cannot be used (bad PEM, verification without a CA)
- * or a DNS server or CIDR cannot be parsed; `previous` and its pools are then untouched.
+ * Checks and reads everything that requests will use; a cluster itself is made when it is first asked for (roster.ts).
+ * Throws when material cannot be used (bad PEM, verification without a CA) or a DNS server or CIDR cannot be parsed;
+ * `previous` and its pools are then untouched.
  */
 export function createClusters(
   models: readonly ClusterModel[],
@@ -93,8 +95,8 @@ export function createClusters(
   let retired = false
   const contexts = new Set<string>()
   // Variants of one cluster (for tunnels) are one to whoever counts, and fail together.
-  const parts = (statName: string, tls: ClusterTls | null): ClusterParts => ({
-    breakers: breakersOf(shared, statName),
+  const parts = ({ statName, pool: limits }: ClusterModel, tls: ClusterTls | null): ClusterParts => ({
+    breakers: breakersOf(shared, statName, limits),
     tls,
     guard,
     resolver: dns.value,
@@ -110,85 +112,71 @@ export function createClusters(
       if (known !== undefined) return known
       const { proxy } = identity
       const preface = proxy === null ? null : proxyHeader(proxy.version, proxy)
-      const pool = new UpstreamPool(key, identity, { ...identity, preface, tls: dialTls }, breakersOf(shared, statName))
+      const pool = new UpstreamPool(
+        key,
+        identity,
+        { ...identity, preface, tls: dialTls },
+        breakersOf(shared, statName, limits),
+      )
       if (retired) {
         // A request that began under this configuration goes on, but leaves nothing behind.
         pool.retire()
         return pool
       }
-      if (shared.pools.size >= MAX_POOLS) forgetUnused(shared.pools)
+      forgetUnused(shared.pools)
       shared.pools.set(key, pool)
       return pool
     },
   })
 
-  const clusters = models.map(
-    (model) =>
-      new UpstreamCluster(model, parts(model.statName, clusterTls(model, environment, shared.contexts, contexts))),
-  )
-  const passthrough = new UpstreamCluster(
-    passthroughModel(settings.mesh.connectTimeoutMs),
-    parts(PASSTHROUGH_CLUSTER, null),
-  )
-  const all = [...clusters, passthrough]
-  const groups = groupClusters(all)
-  const byName = new Map(clusters.map((cluster) => [cluster.name, cluster]))
-  const living: Living = { clusters: new Map(all.map((cluster) => [cluster.name, cluster])), contexts }
+  const tls = new Map<string, ClusterTls>()
+  for (const model of models) {
+    const ready = clusterTls(model, environment, shared.contexts, contexts)
+    if (ready !== null) tls.set(model.name, ready)
+  }
+  const roster = new Roster(models, (model) => new UpstreamCluster(model, parts(model, tls.get(model.name) ?? null)))
+  for (const model of models) if (wakesAtOnce(model, guard)) roster.get(model.name)
+  const passing = passthroughModel(settings.mesh.connectTimeoutMs)
+  const passthrough = new UpstreamCluster(passing, parts(passing, null))
+  const living: Living = {
+    get: (name) => (name === PASSTHROUGH_CLUSTER ? passthrough : roster.get(name)),
+    limitsOf: (statName) => (statName === PASSTHROUGH_CLUSTER ? passing.pool : roster.limitsOf(statName)),
+    contexts,
+  }
+  let grouped: readonly ModelGroup[] | null = null
+  const groups = () => (grouped ??= groupModels([...models, passing]))
 
   const set: ClusterSet = {
-    get: (name) => byName.get(name) ?? null,
+    get: (name) => roster.get(name),
     passthrough,
     *stats() {
-      for (const group of groups) {
-        measureGroup(group)
-        yield group[0].stats
+      for (const group of groups()) {
+        const stats = statsOf(shared, group[0].statName)
+        const used = usedGroup(shared, living, group)
+        if (used === null) measureUnused(group, stats)
+        else measureGroup(used)
+        yield stats
       }
     },
-    describe: () => groups.map(describeGroup),
+    describe: () =>
+      groups().map((group) => {
+        const used = usedGroup(shared, living, group)
+        return used === null ? describeUnused(group) : describeGroup(used)
+      }),
     dns: dns.value.counters,
     retire: () => {
       retired = true
       shared.living.delete(living)
       const newest = [...shared.living].at(-1)
-      if (newest !== undefined) limit(newest)
+      if (newest !== undefined) applyLimits(shared, newest)
       sweep(shared)
     },
   }
   shared.resolver = dns
   shared.living.add(living)
-  limit(living)
+  applyLimits(shared, living)
   families.set(set, shared)
   return set
-}
-
-function newFamily(dns: Settings['dns']): Shared {
-  return {
-    pools: new Map(),
-    breakers: new Map(),
-    contexts: new Map(),
-    health: new HealthGroups(),
-    tables: new HashTables(),
-    resolver: { key: JSON.stringify(dns), value: newResolver(dns) },
-    living: new Set(),
-  }
-}
-
-function newResolver(dns: Settings['dns']): NameResolver {
-  return createNameResolver(dns, now)
-}
-
-/** Counters of a cluster that is gone are kept: they must not start again at 0 when it comes back. */
-function breakersOf(shared: Shared, name: string): Breakers {
-  const known = shared.breakers.get(name)
-  if (known !== undefined) return known
-  const breakers = new Breakers(newClusterStats(name))
-  shared.breakers.set(name, breakers)
-  return breakers
-}
-
-/** Its limits are the ones that hold, for requests of earlier configurations too. */
-function limit({ clusters }: Living): void {
-  for (const { breakers, model } of clusters.values()) breakers.limits = model.pool
 }
 
 function clusterTls(
@@ -246,26 +234,10 @@ function passthroughModel(connectTimeoutMs: number): ClusterModel {
   }
 }
 
-/** Retires every pool that no living set would use; without any living set, all of them. */
-function sweep(shared: Shared): void {
-  const living = [...shared.living]
-  for (const [key, pool] of shared.pools) {
-    if (living.some(({ clusters }) => clusters.get(pool.identity.cluster)?.wants(pool) === true)) continue
-    shared.pools.delete(key)
-    pool.retire()
-  }
-  const named = new Set(living.flatMap(({ clusters }) => [...clusters.values()].map(({ model }) => model.statName)))
-  shared.health.keep((name) => named.has(name))
-  for (const hash of shared.contexts.keys()) {
-    if (!living.some(({ contexts }) => contexts.has(hash))) shared.contexts.delete(hash)
-  }
-}
-
-function forgetUnused(pools: Map<string, UpstreamPool>): void {
-  for (const [key, pool] of pools) {
-    if (!pool.unused) continue
-    pools.delete(key)
-    // So that an endpoint which still refers to it asks for a new one.
-    pool.retire()
-  }
+/** null: nobody has asked for any of them, in this configuration or an earlier one, so that there is nothing to measure. */
+function usedGroup(shared: ClusterFamily, { get }: Living, [first, ...variants]: ModelGroup): ClusterGroup | null {
+  if (!shared.breakers.has(first.statName)) return null
+  const main = get(first.name)
+  if (main === null) return null
+  return [main, ...variants.map(({ name }) => get(name)).filter((each) => each !== null)]
 }

@@ -23,19 +23,6 @@ export type RouteTable = {
   readonly virtualHost: (host: string) => VirtualHost | null
 }
 
-export type VirtualHost = {
-  readonly model: VirtualHostModel
-  /** The first grant whose callers hold the peer. null also when `model.grants` is null (no egress policy speaks). */
-  readonly grant: (peer: Peer) => Grant | null
-  /**
-   * The first route that matches; null answers 404 NR. With `model.grants` set and no grant given it is always null:
-   * a caller whom no `from` holds must not reach a route.
-   */
-  readonly match: (http: HttpAttributes, grant: Grant | null) => RouteMatch | null
-  /** Every route consulted, in order, up to and including the one that matched. */
-  readonly explainMatch: (http: HttpAttributes, grant: Grant | null) => readonly MatchExplanation[]
-}
-
 export type Grant = {
   readonly model: GrantModel
   readonly route: Route
@@ -68,42 +55,62 @@ type MatchExplanation = { readonly route: RouteModel; readonly matched: boolean;
 /** Compiles a table. Throws RegexError for a pattern that config should have refused. */
 export function compileRouteTable(model: RouteTableModel): RouteTable {
   const index: HostIndex<VirtualHost> = indexHosts(
-    model.virtualHosts.map((host) => [host.host, compileVirtualHost(host)] as const),
+    model.virtualHosts.map((host) => [host.host, new VirtualHost(host)] as const),
   )
   return { name: model.name, virtualHost: index.find }
 }
 
-function compileVirtualHost(model: VirtualHostModel): VirtualHost {
-  const grants = model.grants?.map(compileGrant) ?? null
-  const routes = model.httpsRedirect ? [redirectToHttps(model)] : (model.routes?.map(compileRoute) ?? null)
-  const candidates = (grant: Grant | null): readonly Route[] => {
-    if (grants !== null && grant === null) return NO_ROUTES
-    if (routes !== null) return routes
-    return grant === null ? NO_ROUTES : grant.routes
+/** A class, not closures: there are thousands of them, and each garbage collection goes through every closure. */
+export class VirtualHost {
+  readonly model: VirtualHostModel
+  readonly #grants: readonly Grant[] | null
+  /** null: the grant's own are consulted. */
+  readonly #routes: readonly Route[] | null
+
+  /** Throws RegexError as `compileRouteTable` does. */
+  constructor(model: VirtualHostModel) {
+    this.model = model
+    this.#grants = model.grants?.map(compileGrant) ?? null
+    this.#routes = model.httpsRedirect ? [redirectToHttps(model)] : (model.routes?.map(compileRoute) ?? null)
   }
-  return {
-    model,
-    grant: (peer) => grants?.find((grant) => holdsCaller(grant.model, peer)) ?? null,
-    match: (http, grant) => {
-      for (const route of candidates(grant)) {
-        const match = matchRoute(route, http)
-        if (match !== null) return match
-      }
-      return null
-    },
-    explainMatch: (http, grant) => {
-      const seen: MatchExplanation[] = []
-      for (const route of candidates(grant)) {
-        const match = matchRoute(route, http)
-        seen.push({ route: route.model, matched: match !== null, why: explainRoute(route, http, match) })
-        if (match !== null) break
-      }
-      return seen
-    },
+
+  /** The first grant whose callers hold the peer. null also when `model.grants` is null (no egress policy speaks). */
+  grant(peer: Peer): Grant | null {
+    return this.#grants?.find((grant) => holdsCaller(grant.model, peer)) ?? null
+  }
+
+  /**
+   * The first route that matches; null answers 404 NR. With `model.grants` set and no grant given it is always null:
+   * a caller whom no `from` holds must not reach a route.
+   */
+  match(http: HttpAttributes, grant: Grant | null): RouteMatch | null {
+    for (const route of this.#candidates(grant)) {
+      const match = matchRoute(route, http)
+      if (match !== null) return match
+    }
+    return null
+  }
+
+  /** Every route consulted, in order, up to and including the one that matched. */
+  explainMatch(http: HttpAttributes, grant: Grant | null): readonly MatchExplanation[] {
+    const seen: MatchExplanation[] = []
+    for (const route of this.#candidates(grant)) {
+      const match = matchRoute(route, http)
+      seen.push({ route: route.model, matched: match !== null, why: explainRoute(route, http, match) })
+      if (match !== null) break
+    }
+    return seen
+  }
+
+  #candidates(grant: Grant | null): readonly Route[] {
+    if (this.#grants !== null && grant === null) return NO_ROUTES
+    if (this.#routes !== null) return this.#routes
+    return grant === null ? NO_ROUTES : grant.routes
   }
 }
 
 const NO_ROUTES: readonly Route[] = []
+const NO_MATCHES: readonly CompiledMatch[] = []
 
 function compileGrant(model: GrantModel): Grant {
   const route = compileRoute(model.route)
@@ -126,7 +133,7 @@ function compileRoute(model: RouteModel): Route {
   const { action, cors } = model
   return {
     model,
-    matches: model.matches.map(compileMatch),
+    matches: model.matches.length === 0 ? NO_MATCHES : model.matches.map(compileMatch),
     destinations: action.kind === 'forward' ? cumulate(action.destinations) : [],
     rewritePath: action.kind === 'forward' ? compileRewrite(action.rewrite) : null,
     cors: cors === null ? null : compileCors(cors),
