@@ -1,4 +1,5 @@
 /** The open access logs: a sink per file, kept over reloads as long as a log names it. */
+import { type LineWriter, lineWriterOf } from '../observe/access-log/format.ts'
 import { createSink, type LineSink } from '../observe/access-log/sink.ts'
 import type { ExchangeRecord } from '../observe/record.ts'
 import type { LogPlan } from '../runtime/snapshot.ts'
@@ -7,7 +8,7 @@ import type { LogPlan } from '../runtime/snapshot.ts'
 export type Sinks = ReadonlyMap<string, LineSink>
 
 type Logs = { readonly accessLogs: readonly LogPlan[] }
-type Destination = LogPlan & { readonly sink: LineSink }
+type Destination = LogPlan & { readonly sink: LineSink; readonly into: LineWriter | null }
 
 export class AccessLog {
   readonly #onError: (error: Error) => void
@@ -44,7 +45,7 @@ export class AccessLog {
     this.#sinks = sinks
     this.#destinations = next.accessLogs.flatMap((plan) => {
       const sink = sinks.get(plan.path)
-      return sink === undefined ? [] : [{ ...plan, sink }]
+      return sink === undefined ? [] : [{ ...plan, sink, into: lineWriterOf(plan.print) }]
     })
     for (const [path, sink] of before) {
       if (sinks.get(path) === sink) continue
@@ -58,8 +59,11 @@ export class AccessLog {
   }
 
   write(record: ExchangeRecord): void {
-    for (const { filter, print, sink } of this.#destinations)
-      if (filter === null || filter(record)) sink.write(print(record))
+    for (const { filter, into, print, sink } of this.#destinations) {
+      if (filter !== null && !filter(record)) continue
+      if (into === null) sink.write(print(record))
+      else sink.writeBytes(into, record)
+    }
   }
 
   /** Resolves when everything so far is written, or after a while. */

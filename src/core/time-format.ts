@@ -107,11 +107,14 @@ export function compileTimeFormat(format: string): (ms: number) => string {
   }
 }
 
-/** Envoy's default: ISO 8601, UTC, milliseconds. The second's text is kept: consecutive lines mostly share it. */
+/** Envoy's default: ISO 8601, UTC, milliseconds. The last text and its second's are kept: consecutive lines mostly share them. */
 export function isoTime(): (ms: number) => string {
+  let last = Number.NaN
+  let text = ''
   let second = Number.NaN
   let prefix = ''
   return (ms) => {
+    if (ms === last) return text
     const whole = Math.floor(ms)
     const now = Math.floor(whole / 1000)
     if (now !== second) {
@@ -119,6 +122,8 @@ export function isoTime(): (ms: number) => string {
       prefix = new Date(now * 1000).toISOString().slice(0, 20)
     }
     const rest = whole - now * 1000
-    return `${prefix}${rest < 10 ? '00' : rest < 100 ? '0' : ''}${rest}Z`
+    last = ms
+    text = `${prefix}${rest < 10 ? '00' : rest < 100 ? '0' : ''}${rest}Z`
+    return text
   }
 }

@@ -61,6 +61,37 @@ test('what is malformed is nothing, in the log neither', () => {
   }
 })
 
+test('the log names the trace that we would go on with', () => {
+  const name = fc.constantFrom('accept', 'traceparent', 'b3', 'x-b3-traceid', 'x-b3-spanid')
+  const hex = (digits: number) =>
+    fc.oneof(
+      { arbitrary: fc.stringMatching(new RegExp(`^[0-9a-f]{${digits}}$`)), weight: 6 },
+      { arbitrary: fc.constantFrom('0'.repeat(digits), ''), weight: 1 },
+    )
+  const value = fc
+    .record({
+      version: fc.constantFrom('00', '00', '00', '01', 'ff', ' 00'),
+      trace: hex(32),
+      span: hex(16),
+      flags: fc.constantFrom('01', '00', '1', '01-x', '01 ', '01\n'),
+    })
+    .chain(({ version, trace, span, flags }) =>
+      fc.constantFrom(`${version}-${trace}-${span}-${flags}`, `${trace}-${span}`, trace, span),
+    )
+  let found = 0
+  fc.assert(
+    fc.property(fc.array(fc.tuple(name, value), { minLength: 1, maxLength: 4 }), (pairs) => {
+      const headers = pairs.flat()
+      const id = traceIdOf(headers)
+      if (id !== null) found += 1
+      const named = headers.some((each, i) => i % 2 === 0 && ['traceparent', 'b3', 'x-b3-traceid'].includes(each))
+      assert.equal(id, named ? (parentOf(headers)?.ids?.traceId ?? null) : null)
+    }),
+    { numRuns: 2000 },
+  )
+  assert.ok(found > 100)
+})
+
 test('nothing that a caller writes makes it fail, and what it finds is hexadecimal', () => {
   const name = fc.constantFrom('traceparent', 'b3', 'x-b3-traceid', 'x-b3-spanid', 'x-b3-sampled', 'x-b3-flags')
   const hex = fc.stringMatching(/^[0-9a-fA-F-]{0,60}$/)

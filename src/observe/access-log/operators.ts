@@ -195,7 +195,8 @@ export const OPERATORS = {
     build: (argument) => {
       if (argument === 'ALLOW_WHITESPACES') return (r) => r.responseCodeDetails
       if (argument !== '') throw new AccessLogFormatError(`RESPONSE_CODE_DETAILS(${argument}): ALLOW_WHITESPACES`)
-      return (r) => r.responseCodeDetails?.replaceAll(' ', '_') ?? null
+      return ({ responseCodeDetails: details }) =>
+        details === null || !details.includes(' ') ? details : details.replaceAll(' ', '_')
     },
   },
   RESPONSE_FLAGS: plain('Short codes, joined by commas; `-`: none.', (r) => formatFlags(r.flags)),

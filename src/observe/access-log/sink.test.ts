@@ -51,6 +51,48 @@ describe('a file', () => {
     await sink.close()
   })
 
+  test('lines written as bytes and as text keep their order; one that fails leaves nothing of itself', async () => {
+    const path = join(directory, 'bytes.log')
+    const sink = createSink({ path })
+    const expected: string[] = []
+    for (let n = 0; n < 3000; n += 1) {
+      const line = `${n} ${'é'.repeat(n % 50)}`
+      expected.push(line)
+      if (n % 3 === 0) sink.write(`${line}\n`)
+      else sink.writeBytes((text, to) => to.encoded(`${text}\n`), line)
+      if (n % 100 === 0)
+        assert.throws(
+          () =>
+            sink.writeBytes((text, to) => {
+              to.encoded(text)
+              throw new Error('a mistake')
+            }, 'half a line'),
+          /a mistake/,
+        )
+    }
+    assert.equal(sink.dropped(), 0)
+    await sink.close()
+    assert.deepEqual(linesOf(path), expected)
+    sink.writeBytes((text, to) => to.encoded(text), 'late\n')
+    assert.equal(sink.dropped(), 1)
+  })
+
+  test('one line more than there is room for is dropped whole, however it came', async () => {
+    const path = join(directory, 'room.log')
+    const sink = createSink({ path, maxBytes: 20 })
+    sink.write('0123456789\n')
+    sink.writeBytes((text, to) => to.encoded(text), '0123456789\n')
+    sink.write('ééééé\n')
+    sink.writeBytes((text, to) => to.encoded(text), '12345678\n')
+    assert.equal(sink.backlog(), 20)
+    assert.equal(sink.dropped(), 2)
+    sink.writeBytes((text, to) => to.encoded(text), '\n')
+    sink.write('\n')
+    assert.equal(sink.dropped(), 4)
+    await sink.close()
+    assert.deepEqual(linesOf(path), ['0123456789', '12345678'])
+  })
+
   test('reopen follows a rotation and loses nothing', async () => {
     const path = join(directory, 'rotated.log')
     const sink = createSink({ path })

@@ -9,12 +9,15 @@
  * - sonic-boom sleeps 100 ms after an EAGAIN, which caps a 64 KB pipe at 640 KB/s. So we do the retrying, from 1 ms up.
  */
 import { pino } from 'pino'
+import { LineBuffer } from './line-buffer.ts'
 import { addStdoutWriter, removeStdoutWriter, stdoutIsClaimed } from './stdout-turns.ts'
 import { isStandard, openTarget } from './target.ts'
 
 export type LineSink = {
   /** Takes one whole line, newline included. Never throws, never blocks. */
   write(line: string): void
+  /** The same for a line that `make` writes behind those that wait already. Throws what `make` throws, and nothing is taken. */
+  writeBytes<T>(make: (of: T, line: LineBuffer) => void, of: T): void
   /** Resolves when every line taken so far is written, or after `timeoutMs` (default 2000). */
   flush(timeoutMs?: number): Promise<void>
   /** Opens the file anew (after log rotation); lines taken before go to the old file. No-op for stdout and stderr. Throws like `createSink`. */
@@ -44,8 +47,6 @@ const DEFAULT_MAX_BYTES = 8 * 1024 * 1024
 const HAND_OVER_BYTES = 32 * 1024
 /** Lines are written into memory of this size, bytes: once, and as bytes, not as a string that is made anew at every step. */
 const BATCH_BYTES = 64 * 1024
-/** UTF-8 bytes of one unit of a string. */
-const MOST_BYTES_PER_UNIT = 3
 /** … or after this long: the contract promises 200 ms from the ending to the write. */
 const BATCH_MS = 100
 const RETRY_MIN_MS = 1
@@ -58,8 +59,7 @@ const DEFAULT_FLUSH_MS = 2000
 /** Opens the sink. Throws SinkError when the path cannot be opened. */
 export function createSink(options: SinkOptions): LineSink {
   const maxBytes = options.maxBytes ?? DEFAULT_MAX_BYTES
-  let batch = Buffer.allocUnsafe(BATCH_BYTES)
-  let batchBytes = 0
+  const batch = new LineBuffer(BATCH_BYTES)
   let batchLines = 0
   let timer: NodeJS.Timeout | null = null
   let dropped = 0
@@ -91,30 +91,26 @@ export function createSink(options: SinkOptions): LineSink {
       held = true
       return
     }
-    const bytes = batch.subarray(0, batchBytes)
     const lines = batchLines
-    // The outlet keeps what it is given until that is written.
-    batch = batch.subarray(batchBytes)
-    batchBytes = 0
     batchLines = 0
-    if (!outlet.write(bytes)) dropped += lines
-  }
-  const append = (line: string): void => {
-    const most = line.length * MOST_BYTES_PER_UNIT
-    if (batch.length - batchBytes < most) {
-      handOver()
-      // What could not be handed over yet comes along.
-      const larger = Buffer.allocUnsafe(batchBytes + Math.max(BATCH_BYTES, most))
-      batch.copy(larger, 0, 0, batchBytes)
-      batch = larger
-    }
-    batchBytes += batch.write(line, batchBytes)
-    batchLines += 1
+    // The outlet keeps what it is given until that is written.
+    if (!outlet.write(batch.take())) dropped += lines
   }
   const backlog = () => {
-    let bytes = batchBytes + outlet.waiting()
+    let bytes = batch.length + outlet.waiting()
     for (const each of old) bytes += each.waiting()
     return bytes
+  }
+  /** A line stands at the end of the batch, from `start` on; `room`: as many bytes as it may have. */
+  const added = (start: number, room: number) => {
+    if (batch.length - start > room) {
+      batch.length = start
+      dropped += 1
+      return
+    }
+    batchLines += 1
+    if (batch.length >= HAND_OVER_BYTES) handOver()
+    else timer ??= setTimeout(handOver, BATCH_MS)
   }
   const onExit = () => {
     handOver()
@@ -139,13 +135,28 @@ export function createSink(options: SinkOptions): LineSink {
   return {
     write(line) {
       const room = maxBytes - backlog()
-      if (closed !== null || line.length > room || (tight(line, room) && Buffer.byteLength(line) > room)) {
+      if (closed !== null || line.length > room) {
         dropped += 1
         return
       }
-      append(line)
-      if (batchBytes >= HAND_OVER_BYTES) handOver()
-      else timer ??= setTimeout(handOver, BATCH_MS)
+      const start = batch.length
+      batch.encoded(line)
+      added(start, room)
+    },
+    writeBytes(make, of) {
+      const room = maxBytes - backlog()
+      if (closed !== null || room <= 0) {
+        dropped += 1
+        return
+      }
+      const start = batch.length
+      try {
+        make(of, batch)
+      } catch (error) {
+        batch.length = start
+        throw error
+      }
+      added(start, room)
     },
     flush,
     reopen() {
@@ -277,6 +288,3 @@ function createOutlet(fd: number, report: (error: Error) => void, onProgress: ()
     },
   }
 }
-
-/** Whether the line's exact size has to be known to tell if there is room. */
-const tight = (line: string, room: number): boolean => line.length * MOST_BYTES_PER_UNIT > room

@@ -4,10 +4,11 @@
  * `)` that ends the operator too, so that it may hold percent signs (times) and brackets (expressions).
  */
 import { AccessLogFormatError } from './error.ts'
+import { type Lifetime, lifetimeOf } from './lifetimes.ts'
 import { findOperator, type Reader } from './operators.ts'
 
 /** A literal, or an operator with its compiled reader. */
-export type TemplatePart = string | { readonly name: string; readonly read: Reader }
+export type TemplatePart = string | { readonly name: string; readonly lasts: Lifetime; readonly read: Reader }
 
 const OPERATOR = /%([A-Z][A-Z0-9_]*)(?:\((.*?)\))?(?::([0-9]{1,9}))?%/sy
 
@@ -37,7 +38,7 @@ export function parseTemplate(format: string): readonly TemplatePart[] {
         )
       }
       const [text, name = '', argument, length] = found
-      parts.push({ name, read: limited(operator(name, argument, i), length) })
+      parts.push({ name, lasts: lifetimeOf(name, argument ?? ''), read: limited(operator(name, argument, i), length) })
       i += text.length
     }
   }
