@@ -1,5 +1,6 @@
 /** Back-pressure, the bounds of what may wait, and who is read this way at all. That no byte changes: splice.test.ts. */
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { Duplex, PassThrough } from 'node:stream'
@@ -41,6 +42,28 @@ function start(t: TestContext, port: number): { readonly reader: BulkReader; rea
   return { reader, socket }
 }
 
+/** A server in a thread of its own, since this one may be busy: answers everybody `total` bytes of noise. */
+async function startSender(t: TestContext, total: number): Promise<{ readonly port: number; readonly hash: string }> {
+  const worker = new Worker(
+    `const { parentPort } = require('node:worker_threads')
+    const { createHash, randomBytes } = require('node:crypto')
+    const noise = randomBytes(${total})
+    const hash = createHash('sha256').update(noise).digest('hex')
+    require('node:net').createServer((socket) => {
+      socket.on('error', () => {}).end(noise)
+    }).listen(0, '127.0.0.1', function () { parentPort.postMessage({ port: this.address().port, hash }) })`,
+    { eval: true },
+  )
+  t.after(() => worker.terminate())
+  const [answer] = (await once(worker, 'message')) as [{ readonly port: number; readonly hash: string }]
+  return answer
+}
+
+/** Slower than a sender in another thread: the next read will find its window full. */
+function dawdle(): void {
+  for (const until = performance.now() + 1; performance.now() < until; );
+}
+
 /** A destination that takes `freely` bytes, and then no write is done before `release`. */
 class Stubborn extends Duplex {
   length = 0
@@ -48,8 +71,8 @@ class Stubborn extends Duplex {
   #held: (() => void) | null = null
   #released = false
 
-  constructor(freely: number) {
-    super()
+  constructor(freely: number, writableHighWaterMark?: number) {
+    super(writableHighWaterMark === undefined ? {} : { writableHighWaterMark })
     this.#freely = freely
   }
 
@@ -72,6 +95,42 @@ class Stubborn extends Duplex {
   }
 }
 
+/** A destination that does not finish writing its first piece of more than 256 KB before it is told to. */
+class Keeper extends Duplex {
+  readonly #hash = createHash('sha256')
+  readonly #end = Promise.withResolvers<string>()
+  kept: Buffer | null = null
+  #done: (() => void) | null = null
+
+  /** Of everything, when it has ended. */
+  get hash(): Promise<string> {
+    return this.#end.promise
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
+    dawdle()
+    if (this.kept === null && chunk.length > 256 * 1024) {
+      this.kept = chunk
+      this.#done = done
+      return
+    }
+    this.#hash.update(chunk)
+    done()
+  }
+
+  override _final(done: () => void): void {
+    this.#end.resolve(this.#hash.digest('hex'))
+    done()
+  }
+
+  override _read(): void {}
+
+  release(): void {
+    if (this.kept !== null) this.#hash.update(this.kept)
+    this.#done?.()
+  }
+}
+
 test('nothing is read before start, and nothing is lost then', async (t) => {
   const port = await listening(t, (socket) => void socket.write('early'))
   const { reader, socket } = start(t, port)
@@ -88,35 +147,70 @@ test('nothing is read before start, and nothing is lost then', async (t) => {
   assert.deepEqual([word.toString(), counted, socket.bytesRead], ['early', 5, 5])
 })
 
-test('a destination that does not write stops the reading; when it has written, reading goes on', async (t) => {
-  const port = await listening(t, (socket) => void socket.end(Buffer.alloc(4 * MB)))
+// Below the mark the write's callback tells that it has been written, from there on 'drain' does.
+for (const mark of [1024, undefined, 16 * MB]) {
+  const name = mark === undefined ? 'the usual' : `${mark / 1024} KB`
+  test(`a destination (high water mark: ${name}) that does not write stops the reading; later reading goes on`, async (t) => {
+    const port = await listening(t, (socket) => void socket.end(Buffer.alloc(4 * MB)))
+    const { reader, socket } = start(t, port)
+    const to = new Stubborn(0, mark)
+    reader.start(to, () => {})
+    await eventually('it is held', () => to.holds)
+    const far = start(t, port)
+    const quick = new Stubborn(8 * MB)
+    far.reader.start(quick, () => {})
+    await once(far.socket, 'end')
+    assert.equal(quick.length, 4 * MB)
+    assert.ok(socket.bytesRead <= 64 * 1024, `${socket.bytesRead} bytes were read`)
+    to.release()
+    await once(socket, 'end')
+    assert.equal(to.length, 4 * MB)
+  })
+}
+
+test('a piece that waits to be written is never read into, even when somebody resumes the socket', async (t) => {
+  const { port, hash } = await startSender(t, 32 * MB)
   const { reader, socket } = start(t, port)
-  const to = new Stubborn(0)
+  const to = new Keeper()
   reader.start(to, () => {})
-  await eventually('it is held', () => to.holds)
-  const far = start(t, port)
-  const quick = new Stubborn(8 * MB)
-  far.reader.start(quick, () => {})
-  await once(far.socket, 'end')
-  assert.equal(quick.length, 4 * MB)
-  assert.ok(socket.bytesRead <= 64 * 1024, `${socket.bytesRead} bytes were read`)
+  socket.once('end', () => to.end())
+  const kept = await eventually('a large piece waits', () => to.kept)
+  const before = Buffer.from(kept)
+  for (let i = 0; i < 4; i++) {
+    const { bytesRead } = socket
+    socket.resume()
+    await eventually('more is read', () => socket.bytesRead > bytesRead)
+  }
+  assert.ok(before.equals(kept))
   to.release()
-  await once(socket, 'end')
-  assert.equal(to.length, 4 * MB)
+  assert.equal(await to.hash, hash)
+})
+
+test('large windows come back from connections that die while they are written from', async (t) => {
+  const { port, hash } = await startSender(t, 32 * MB)
+  // More than there are.
+  for (let i = 0; i < 8; i++) {
+    const { reader, socket } = start(t, port)
+    const to = new Keeper()
+    reader.start(to, () => {})
+    await eventually(`a large piece waits (${i})`, () => to.kept)
+    const closed = [once(to, 'close'), once(socket, 'close')]
+    to.destroy()
+    socket.destroy()
+    await Promise.all(closed)
+  }
+  const { reader, socket } = start(t, port)
+  const to = new Keeper()
+  reader.start(to, () => {})
+  socket.once('end', () => to.end())
+  await eventually('a large piece waits', () => to.kept)
+  to.release()
+  assert.equal(await to.hash, hash)
 })
 
 test('a socket that has much leaves others their turn', async (t) => {
   const total = 64 * MB
-  // In a thread of its own: this one may be busy reading for as long as it likes.
-  const sender = new Worker(
-    `const { parentPort } = require('node:worker_threads')
-    require('node:net').createServer((socket) => {
-      socket.on('error', () => {}).end(Buffer.alloc(${total}))
-    }).listen(0, '127.0.0.1', function () { parentPort.postMessage(this.address().port) })`,
-    { eval: true },
-  )
-  t.after(() => sender.terminate())
-  const [port] = (await once(sender, 'message')) as [number]
+  const { port } = await startSender(t, total)
   const { reader, socket } = start(t, port)
   let [run, longest] = [0, 0]
   const turn = (): void => {
@@ -128,8 +222,7 @@ test('a socket that has much leaves others their turn', async (t) => {
   reader.start(to, (count) => {
     run += count
     longest = Math.max(longest, run)
-    // The next read shall always find its window full.
-    for (const until = performance.now() + 1; performance.now() < until; );
+    dawdle()
   })
   await once(socket, 'end')
   assert.equal(to.length, total)
@@ -148,14 +241,15 @@ test('what waits for those who do not read is bounded, and given back afterwards
   const all = Array.from({ length: 200 }, () => ({ ...start(t, port), to: new Stubborn(300 * 1024) }))
   for (const { reader, to } of all) reader.start(to, () => {})
   await eventually('all are held', () => all.every(({ to }) => to.holds), 30_000)
-  // 128 that may read 256 KB at a time, 72 that may read 64 KB.
+  // 4 that may read 1 MB at a time, 112 that may read 256 KB, the others 64 KB.
   const waiting = held() - before
   assert.ok(waiting < 40, `${waiting} MB wait`)
   for (const { to } of all) to.release()
   for (const { socket } of all) if (!socket.readableEnded) await once(socket, 'end')
   for (const { to } of all) assert.equal(to.length, body.length)
   const extra = held() - before
-  assert.ok(extra < 12, `${extra} MB are kept`)
+  // Up to 14 are: 4 windows, 32 buffers of 256 KB, 32 of 64 KB.
+  assert.ok(extra < 15, `${extra} MB are kept`)
 })
 
 test('a pool reads in bulk where it is asked to, and never over TLS', async (t) => {
