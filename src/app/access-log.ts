@@ -1,4 +1,6 @@
 /** The open access logs: a sink per file, kept over reloads as long as a log names it. */
+
+import { type Scribe, turn } from '../forward/turn.ts'
 import { type LineWriter, lineWriterOf } from '../observe/access-log/format.ts'
 import { createSink, type LineSink } from '../observe/access-log/sink.ts'
 import type { ExchangeRecord } from '../observe/record.ts'
@@ -10,11 +12,14 @@ export type Sinks = ReadonlyMap<string, LineSink>
 type Logs = { readonly accessLogs: readonly LogPlan[] }
 type Destination = LogPlan & { readonly sink: LineSink; readonly into: LineWriter | null }
 
-export class AccessLog {
+export class AccessLog implements Scribe {
   readonly #onError: (error: Error) => void
   #sinks: Sinks = new Map()
   #destinations: readonly Destination[] = []
   #droppedBefore = 0
+  /** Of this turn of the event loop: their lines are made together, when it ends. */
+  #ended: ExchangeRecord[] = []
+  readonly #onExit = (): void => this.settle()
 
   constructor(onError: (error: Error) => void) {
     this.#onError = onError
@@ -30,6 +35,9 @@ export class AccessLog {
       void this.discard(sinks)
       throw error
     }
+    // Before the sinks, which write at the end of the process what they have.
+    process.removeListener('exit', this.#onExit)
+    process.prependListener('exit', this.#onExit)
     return sinks
   }
 
@@ -41,6 +49,7 @@ export class AccessLog {
 
   /** From now on lines go to the prepared sinks; those no log names any more are flushed and closed. */
   adopt(sinks: Sinks, next: Logs): void {
+    this.settle()
     const before = this.#sinks
     this.#sinks = sinks
     this.#destinations = next.accessLogs.flatMap((plan) => {
@@ -58,7 +67,20 @@ export class AccessLog {
     }
   }
 
+  /** Its line is made when this turn of the event loop ends. */
   write(record: ExchangeRecord): void {
+    if (this.#ended.push(record) === 1) turn.settle(this)
+  }
+
+  /** Of Turn; and before the logs change, or end. */
+  settle(): void {
+    const records = this.#ended
+    if (records.length === 0) return
+    this.#ended = []
+    for (const record of records) this.#print(record)
+  }
+
+  #print(record: ExchangeRecord): void {
     for (const { filter, into, print, sink } of this.#destinations) {
       if (filter !== null && !filter(record)) continue
       if (into === null) sink.write(print(record))
@@ -68,6 +90,7 @@ export class AccessLog {
 
   /** Resolves when everything so far is written, or after a while. */
   async flush(): Promise<void> {
+    this.settle()
     await Promise.all([...this.#sinks.values()].map(async (sink) => sink.flush()))
   }
 
@@ -79,6 +102,8 @@ export class AccessLog {
   }
 
   async close(): Promise<void> {
+    this.settle()
+    process.removeListener('exit', this.#onExit)
     await Promise.all([...this.#sinks.values()].map(async (sink) => sink.close()))
   }
 }

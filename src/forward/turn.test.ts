@@ -9,25 +9,37 @@ function actor(said: string[], name: string, also: Readonly<Record<string, () =>
     said.push(`${name} ${what}`)
     also[what]?.()
   }
-  return { hear: act('hears'), begin: act('begins'), speak: act('speaks') }
+  return {
+    hear: act('hears'),
+    ask: act('asks'),
+    begin: act('begins'),
+    speak: act('speaks'),
+    settle: act('settles'),
+  }
 }
 
-test('all are heard, then all begin, then all speak, sites first, in one turn of the event loop', async () => {
+test('all are heard, then judged, then all begin, then all speak, sites first, in one turn of the event loop', async () => {
   const said: string[] = []
   const turn = new Turn()
   const callers = ['a', 'b'].map((name) => {
-    const one = actor(said, name, { hears: () => turn.begin(one), begins: () => turn.speakToSite(one) })
+    const one = actor(said, name, {
+      hears: () => turn.ask(one),
+      asks: () => turn.begin(one),
+      begins: () => turn.speakToSite(one),
+    })
     return one
   })
-  const site = actor(said, 'site', { hears: () => turn.speakToCaller(site) })
+  const site = actor(said, 'site', { hears: () => turn.speakToCaller(site), speaks: () => turn.settle(site) })
   for (const one of callers) turn.hearCaller(one)
   turn.hearSite(site)
   assert.deepEqual(said, [], 'not before the turn ends')
   await immediately()
   const stages = [
     ['site hears', 'a hears', 'b hears'],
+    ['a asks', 'b asks'],
     ['a begins', 'b begins'],
     ['a speaks', 'b speaks', 'site speaks'],
+    ['site settles'],
   ]
   assert.deepEqual(said, stages.flat())
   await immediately()

@@ -4,16 +4,20 @@
  * connections is looked at together, then what is to begin begins, then all that is to be said is written: the same work
  * takes a third less time (docs/decisions/0017). Nothing waits for longer than the turn that is under way.
  *
- * `poll` (Node reads, nothing else) → `setImmediate`: answers of sites are heard → requests of callers are heard → begin →
- * requests are written to sites → answers are written to callers.
+ * `poll` (Node reads, nothing else) → `setImmediate`: answers of sites are heard → requests of callers are heard → they
+ * are judged → begin → requests are written to sites → answers are written to callers → what has ended is written down.
  */
 
 /** Bytes of it have arrived. It is asked even when it has dealt with them meanwhile. */
 export type Hearer = { hear(): void }
+/** A request of it has been read. It is asked even when it has seen to that meanwhile. */
+export type Asker = { ask(): void }
 /** Has something to begin. */
 export type Starter = { begin(): void }
 /** Has something to write. */
 export type Speaker = { speak(): void }
+/** Has something to write down. */
+export type Scribe = { settle(): void }
 
 /** So many are heard at once; a turn with more of them has several rounds, so that the first need not wait for the last. */
 const MOST = 128
@@ -43,10 +47,20 @@ class Stage<T> {
 export class Turn {
   readonly #sites = new Stage<Hearer>((one) => one.hear())
   readonly #callers = new Stage<Hearer>((one) => one.hear())
+  readonly #askers = new Stage<Asker>((one) => one.ask())
   readonly #starters = new Stage<Starter>((one) => one.begin())
   readonly #requests = new Stage<Speaker>((one) => one.speak())
   readonly #answers = new Stage<Speaker>((one) => one.speak())
-  readonly #stages = [this.#sites, this.#callers, this.#starters, this.#requests, this.#answers] as const
+  readonly #scribes = new Stage<Scribe>((one) => one.settle())
+  readonly #stages = [
+    this.#sites,
+    this.#callers,
+    this.#askers,
+    this.#starters,
+    this.#requests,
+    this.#answers,
+    this.#scribes,
+  ] as const
   #scheduled = false
   /** The stages are being gone through: what comes up meanwhile has a place in one of them, or in the next round. */
   #running = false
@@ -59,6 +73,12 @@ export class Turn {
   /** The same for what a caller has sent. */
   hearCaller(hearer: Hearer): void {
     this.#hear(this.#callers, hearer)
+  }
+
+  /** Lets it have its request judged at the end of this turn. It may ask again only when it has. */
+  ask(asker: Asker): void {
+    this.#askers.waiting.push(asker)
+    if (!this.#running) this.#schedule()
   }
 
   /** Begins it in this turn, but not before whoever asks has returned. */
@@ -75,6 +95,12 @@ export class Turn {
   /** The same for a caller. */
   speakToCaller(speaker: Speaker): void {
     this.#answers.waiting.push(speaker)
+    if (!this.#running) this.#schedule()
+  }
+
+  /** Lets it write down what has ended, at the end of this turn. It may ask again only when it has. */
+  settle(scribe: Scribe): void {
+    this.#scribes.waiting.push(scribe)
     if (!this.#running) this.#schedule()
   }
 

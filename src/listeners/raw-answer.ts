@@ -3,7 +3,7 @@ import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 
 /** Envoy's delayed close: how long a caller may go on sending what nobody will read, milliseconds. */
-const DELAYED_CLOSE_MS = 1000
+export const DELAYED_CLOSE_MS = 1000
 
 /** `headers`: flat, complete, framing included. */
 export function rawHead(status: number, headers: readonly string[]): string {

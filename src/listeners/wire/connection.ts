@@ -5,8 +5,9 @@ import type { Socket } from 'node:net'
 import type { RequestHead } from '../../core/http1/request-head.ts'
 import type { RefusalKind } from '../../core/refusal.ts'
 import { WheelTimer } from '../../core/timer-wheel.ts'
-import { type Hearer, type Speaker, turn } from '../../forward/turn.ts'
+import { type Asker, type Hearer, type Speaker, turn } from '../../forward/turn.ts'
 import type { DownstreamEvents } from '../downstream.ts'
+import { DELAYED_CLOSE_MS } from '../raw-answer.ts'
 import { asksToUpgrade, handOver } from './handover.ts'
 import type { WireHost } from './host.ts'
 import { Intake } from './intake.ts'
@@ -14,14 +15,12 @@ import { Outbox } from './outbox.ts'
 import { type RequestCarrier, WireRequest } from './request.ts'
 import { type ReaderEvents, RequestReader } from './request-reader.ts'
 
-/** Envoy's delayed close: how long a caller may go on sending when we have ended, milliseconds. */
-const DELAYED_CLOSE_MS = 1000
 /** How often a caller that is not read is asked whether it is still there, milliseconds. */
 const PROBE_MS = 500
 /** Bytes of further requests kept while one is under way; beyond them the caller has to wait. */
 const MAX_AHEAD = 65_536
 
-export class WireConnection implements RequestCarrier, ReaderEvents, Hearer, Speaker {
+export class WireConnection implements RequestCarrier, ReaderEvents, Hearer, Asker, Speaker {
   readonly timer: WheelTimer<WireConnection> = new WheelTimer<WireConnection>(this)
   readonly #host: WireHost
   readonly #socket: Socket
@@ -33,6 +32,8 @@ export class WireConnection implements RequestCarrier, ReaderEvents, Hearer, Spe
   #lingers = false
   readonly #intake: Intake
   readonly #outbox: Outbox
+  /** Its request has been read, and nobody has been told of it. */
+  #unasked = false
   /** `speak` will be called. */
   #speaks = false
 
@@ -72,8 +73,6 @@ export class WireConnection implements RequestCarrier, ReaderEvents, Hearer, Spe
     else this.#linger()
   }
 
-  // ---- RequestCarrier
-
   get open(): boolean {
     return this.#socket.writable
   }
@@ -89,9 +88,8 @@ export class WireConnection implements RequestCarrier, ReaderEvents, Hearer, Spe
   }
 
   speakLater(): void {
-    if (this.#speaks) return
+    if (!this.#speaks) turn.speakToCaller(this)
     this.#speaks = true
-    turn.speakToCaller(this)
   }
 
   completeLater(): void {
@@ -109,8 +107,6 @@ export class WireConnection implements RequestCarrier, ReaderEvents, Hearer, Spe
   wanted(): void {
     if (this.#intake.stopped && this.#reader.inBody) this.#resume()
   }
-
-  // ---- ReaderEvents
 
   get maxHeaderBytes(): number {
     return this.#host.limits.maxHeaderBytes
@@ -130,7 +126,17 @@ export class WireConnection implements RequestCarrier, ReaderEvents, Hearer, Spe
     else this.#request = new WireRequest(this, head)
   }
 
+  /** Read to its end it is judged with the others of this turn (turn.ts); one whose body is on its way, now. */
   request(): void {
+    this.#unasked = true
+    if (this.#reader.waiting) turn.ask(this)
+    else this.ask()
+  }
+
+  /** Of Turn; and before anything else may be told of the connection. */
+  ask(): void {
+    if (!this.#unasked) return
+    this.#unasked = false
     const request = this.#request as WireRequest
     this.#events = this.#host.handlers.request(this.#socket, request)
     if (this.#events !== null) return
@@ -141,15 +147,14 @@ export class WireConnection implements RequestCarrier, ReaderEvents, Hearer, Spe
   }
 
   piece(bytes: Buffer): void {
-    const body = this.#request?.body
+    const body = this.#request?.body ?? null
     // Without a reader it is thrown away, up to its end.
-    if (body === null || body === undefined || body.destroyed) return
-    if (!body.push(bytes)) this.#stop()
+    if (body?.destroyed === false && !body.push(bytes)) this.#stop()
   }
 
   bodyEnded(): void {
-    const body = this.#request?.body
-    if (body !== null && body !== undefined && !body.destroyed) body.push(null)
+    const body = this.#request?.body ?? null
+    if (body?.destroyed === false) body.push(null)
     // From here on the caller is listened to only to hear it leave.
     this.#resume()
   }
@@ -165,8 +170,6 @@ export class WireConnection implements RequestCarrier, ReaderEvents, Hearer, Spe
     this.#host.wheel.disarm(this.timer)
     this.#host.handlers.malformed(this.#socket, kind, code)
   }
-
-  // ---- the socket
 
   /** Looked at when all sockets have been read (turn.ts); not where there is nothing to gain, in a long body. */
   readonly #onData = (chunk: Buffer): void => {
@@ -205,6 +208,7 @@ export class WireConnection implements RequestCarrier, ReaderEvents, Hearer, Spe
   /** As Envoy: a caller that ends its side is gone. An answer that is whole still goes out. */
   readonly #onEnd = (): void => {
     this.hear()
+    this.ask()
     if (this.#reader.discarding) return
     const request = this.#request
     if (request === null) {
@@ -221,6 +225,7 @@ export class WireConnection implements RequestCarrier, ReaderEvents, Hearer, Spe
   readonly #onClose = (): void => {
     // It has been asked: that is on record, whatever can be said to it now.
     this.hear()
+    this.ask()
     this.#leave()
     if (this.#request !== null) this.#finish(this.#request, false)
   }
@@ -229,12 +234,10 @@ export class WireConnection implements RequestCarrier, ReaderEvents, Hearer, Spe
   readonly #flushed = (error?: Error | null): void => {
     const request = this.#request
     // What went wrong is told by the socket's close.
-    if ((error !== null && error !== undefined) || request === null) return
+    if (error instanceof Error || request === null) return
     request.flushed = true
     if (request.over) this.#finish(request, true)
   }
-
-  // ---- ends
 
   #finish(request: WireRequest, complete: boolean): void {
     const events = this.#events
@@ -271,10 +274,7 @@ export class WireConnection implements RequestCarrier, ReaderEvents, Hearer, Spe
     this.#host.forget(this)
   }
 
-  /**
-   * Ends the connection after what is still to be written. What the caller goes on sending is thrown away meanwhile: with
-   * unread bytes the system would send RST, and the answer would be lost on its way.
-   */
+  /** Ends the connection after what is still to be written, as `lingeringClose` does. */
   #linger(): void {
     this.#reader.discard()
     this.#outbox.write()
