@@ -1,20 +1,28 @@
 /**
  * One connection of a pool: what carries on it, for how long it rests, and when it has to go. Given back, it is offered
- * again when all that has been read in this turn of the event loop has been looked at, and only if nothing arrived on it.
+ * again one turn of the event loop later, and only if nothing arrived meanwhile.
  */
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { BulkReader } from './bulk-reader.ts'
 import { armIdle, disarmIdle, newIdleTimer, type Resting, removeIdle } from './idle-timers.ts'
 import type { UpstreamPool } from './pool.ts'
-import { type Rester, turn } from './turn.ts'
 import { Inlet } from './wire/inlet.ts'
 
 const CLOSING_MARGIN_MS = 1_000
 /** What a Node timer can wait; beyond that it would not wait at all. */
 const MAX_TIMER_MS = 2 ** 31 - 1
 
-export class PooledConnection implements Resting, Rester {
+/** Given back in this turn of the event loop. */
+let givenBack: PooledConnection[] = []
+
+function keepGivenBack(): void {
+  const connections = givenBack
+  givenBack = []
+  for (const connection of connections) connection.rested()
+}
+
+export class PooledConnection implements Resting {
   readonly socket: Socket
   /** Who alone may read the socket; null: it is read as a stream. */
   readonly reader: BulkReader | null
@@ -91,9 +99,8 @@ export class PooledConnection implements Resting, Rester {
   }
 
   /**
-   * Gives the connection back after a complete exchange. It becomes available when all that has been read in this turn
-   * has been looked at (turn.ts), and only if nothing came on it: bytes nobody asked for would be read as the answer to
-   * the next request.
+   * Gives the connection back after a complete exchange. It becomes available one turn of the event loop later, and
+   * only if nothing arrived meanwhile: bytes nobody asked for would be read as the answer to the next request.
    * `keepAliveMs`: how long the upstream says it will keep the connection; we let go a second earlier, so that a
    * request that cannot be repeated does not meet its closing.
    */
@@ -121,10 +128,10 @@ export class PooledConnection implements Resting, Rester {
       // An idle upstream must not keep a process alive that has nothing else to do.
       socket.unref()
     }
-    turn.rest(this)
+    if (givenBack.push(this) === 1) setImmediate(keepGivenBack)
   }
 
-  /** Of Turn: what had been read when it was given back has been looked at. */
+  /** A turn of the event loop has passed. */
   rested(): void {
     if (this.#resting && this.#alive) this.#pool.keep(this)
   }

@@ -4,15 +4,12 @@
  * connections is looked at together, then what is to begin begins, then all that is to be said is written: the same work
  * takes a third less time (docs/decisions/0017). Nothing waits for longer than the turn that is under way.
  *
- * `poll` (Node reads, nothing else) → `setImmediate`: answers of sites are heard → connections given back are there again →
- * requests of callers are heard → judged → begin → are written to sites → answers are written to callers → what has ended
- * is written down.
+ * `poll` (Node reads, nothing else) → `setImmediate`: answers of sites are heard → requests of callers are heard → they
+ * are judged → begin → requests are written to sites → answers are written to callers → what has ended is written down.
  */
 
 /** Bytes of it have arrived. It is asked even when it has dealt with them meanwhile. */
 export type Hearer = { hear(): void }
-/** Was in use, and may be used again when nothing more has come on it. */
-export type Rester = { rested(): void }
 /** A request of it has been read. It is asked even when it has seen to that meanwhile. */
 export type Asker = { ask(): void }
 /** Has something to begin. */
@@ -49,7 +46,6 @@ class Stage<T> {
 
 export class Turn {
   readonly #sites = new Stage<Hearer>((one) => one.hear())
-  readonly #resters = new Stage<Rester>((one) => one.rested())
   readonly #callers = new Stage<Hearer>((one) => one.hear())
   readonly #askers = new Stage<Asker>((one) => one.ask())
   readonly #starters = new Stage<Starter>((one) => one.begin())
@@ -58,7 +54,6 @@ export class Turn {
   readonly #scribes = new Stage<Scribe>((one) => one.settle())
   readonly #stages = [
     this.#sites,
-    this.#resters,
     this.#callers,
     this.#askers,
     this.#starters,
@@ -78,12 +73,6 @@ export class Turn {
   /** The same for what a caller has sent. */
   hearCaller(hearer: Hearer): void {
     this.#hear(this.#callers, hearer)
-  }
-
-  /** Tells it when all that has been read by now has been looked at. It may ask again only when it has been told. */
-  rest(rester: Rester): void {
-    this.#resters.waiting.push(rester)
-    if (!this.#running) this.#schedule()
   }
 
   /** Lets it have its request judged at the end of this turn. It may ask again only when it has. */
@@ -116,7 +105,7 @@ export class Turn {
   }
 
   #hear(stage: Stage<Hearer>, hearer: Hearer): void {
-    if (stage.waiting.push(hearer) >= MOST && !this.#running) this.#run(false)
+    if (stage.waiting.push(hearer) >= MOST && !this.#running) this.#run()
     else this.#schedule()
   }
 
@@ -128,18 +117,17 @@ export class Turn {
 
   readonly #onImmediate = (): void => {
     this.#scheduled = false
-    this.#run(true)
+    this.#run()
   }
 
   readonly #onTick = (): void => {
     this.#starters.run()
   }
 
-  /** `polled`: Node has read all that there was; in the middle of that nobody can say that nothing more has come. */
-  #run(polled: boolean): void {
+  #run(): void {
     this.#running = true
     try {
-      for (const stage of this.#stages) if (polled || stage !== this.#resters) stage.run()
+      for (const stage of this.#stages) stage.run()
     } finally {
       this.#running = false
       // Who came up too late for its stage, and those behind one whose mistake has ended the round.
