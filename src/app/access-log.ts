@@ -77,7 +77,16 @@ export class AccessLog implements Scribe {
     const records = this.#ended
     if (records.length === 0) return
     this.#ended = []
-    for (const record of records) this.#print(record)
+    let printed = 0
+    try {
+      while (printed < records.length) this.#print(records[printed++] as ExchangeRecord)
+    } finally {
+      // One that cannot be printed costs the others nothing.
+      if (printed < records.length) {
+        this.#ended = [...records.slice(printed), ...this.#ended]
+        turn.settle(this)
+      }
+    }
   }
 
   #print(record: ExchangeRecord): void {

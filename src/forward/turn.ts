@@ -121,7 +121,11 @@ export class Turn {
   }
 
   readonly #onTick = (): void => {
-    this.#starters.run()
+    try {
+      this.#starters.run()
+    } finally {
+      if (this.#starters.waiting.length > 0) this.#schedule()
+    }
   }
 
   #run(): void {

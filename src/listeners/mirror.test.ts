@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { PassThrough, type Readable } from 'node:stream'
 import { describe, test } from 'node:test'
+import { setImmediate as immediately } from 'node:timers/promises'
 import type { OutgoingRequest } from '../forward/forwarder.ts'
 import { eventually } from '../testing/eventually.ts'
 import { CALLER, clusterModel, ENGINES, testUpstream } from '../testing/forwarding.ts'
@@ -51,6 +52,8 @@ for (const [engine, create] of Object.entries(ENGINES)) {
         assert.notEqual(mirrors.send(upstream.cluster, requestOf(null), null), null)
         assert.equal(mirrors.size, 1)
         await none(mirrors)
+        // Given back, it is there again a turn of the event loop later.
+        await immediately()
       }
       assert.equal(origin.connections.length, 1)
       const head = 'GET /a HTTP/1.1\r\nhost: site.example-shadow\r\n\r\n'

@@ -99,7 +99,7 @@ export class WireAttempt implements Taker, Speaker, UploadOwner, BodyFlow, Piece
   // ---- the connection
 
   arrived(bytes: Buffer, start: number, end: number): boolean {
-    if (this.#unsent !== null) {
+    if (this.#unsent !== null || this.#upload?.unsent === true) {
       // Nothing has been asked on it yet: this can be no answer.
       this.closed(null)
       return false

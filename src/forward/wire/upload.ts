@@ -34,6 +34,11 @@ export class Upload {
     this.#left = length === 'chunked' ? 0 : length
   }
 
+  /** Nothing of the request has been written. */
+  get unsent(): boolean {
+    return this.#head !== ''
+  }
+
   begin(): void {
     const body = this.#body
     if (body.readableEnded) return process.nextTick(this.#onEnd)
