@@ -113,7 +113,7 @@ function open(dir: string, index: number, log: Log | null): AccessLog {
           {
             path: file,
             filter: log.filter === null ? null : compileFilter(log.filter),
-            print: compileAccessLog(log.encoding, log.format, log),
+            print: compileAccessLog(log.encoding, log.format, log).into,
           },
         ]
   accessLog.adopt(accessLog.prepare({ accessLogs: plan }), { accessLogs: plan })

@@ -1,7 +1,5 @@
 /** The open access logs: a sink per file, kept over reloads as long as a log names it. */
-
 import { type Scribe, turn } from '../forward/turn.ts'
-import { type LineWriter, lineWriterOf } from '../observe/access-log/format.ts'
 import { createSink, type LineSink } from '../observe/access-log/sink.ts'
 import type { ExchangeRecord } from '../observe/record.ts'
 import type { LogPlan } from '../runtime/snapshot.ts'
@@ -10,7 +8,7 @@ import type { LogPlan } from '../runtime/snapshot.ts'
 export type Sinks = ReadonlyMap<string, LineSink>
 
 type Logs = { readonly accessLogs: readonly LogPlan[] }
-type Destination = LogPlan & { readonly sink: LineSink; readonly into: LineWriter | null }
+type Destination = LogPlan & { readonly sink: LineSink }
 
 export class AccessLog implements Scribe {
   readonly #onError: (error: Error) => void
@@ -54,7 +52,7 @@ export class AccessLog implements Scribe {
     this.#sinks = sinks
     this.#destinations = next.accessLogs.flatMap((plan) => {
       const sink = sinks.get(plan.path)
-      return sink === undefined ? [] : [{ ...plan, sink, into: lineWriterOf(plan.print) }]
+      return sink === undefined ? [] : [{ ...plan, sink }]
     })
     for (const [path, sink] of before) {
       if (sinks.get(path) === sink) continue
@@ -90,11 +88,8 @@ export class AccessLog implements Scribe {
   }
 
   #print(record: ExchangeRecord): void {
-    for (const { filter, into, print, sink } of this.#destinations) {
-      if (filter !== null && !filter(record)) continue
-      if (into === null) sink.write(print(record))
-      else sink.writeBytes(into, record)
-    }
+    for (const { filter, print, sink } of this.#destinations)
+      if (filter === null || filter(record)) sink.writeBytes(print, record)
   }
 
   /** Resolves when everything so far is written, or after a while. */

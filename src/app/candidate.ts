@@ -109,6 +109,6 @@ function compileLog(model: AccessLogModel): LogPlan {
   return {
     path,
     filter: filter === null ? null : compileFilter(filter),
-    print: compileAccessLog(encoding, format, model),
+    print: compileAccessLog(encoding, format, model).into,
   }
 }

@@ -147,7 +147,6 @@ export function outgoingHeaders(headers: HeaderList, rules: OutgoingRules): stri
   const out: string[] = ['host', rules.authority]
   let cookie = -1
   if (rules.te && headerValue(headers, 'te')?.toLowerCase() === 'trailers') out.push('te', 'trailers')
-  const nominated = rules.nominated.size === 0 ? null : rules.nominated
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string
     const value = headers[i + 1] as string
@@ -156,7 +155,7 @@ export function outgoingHeaders(headers: HeaderList, rules: OutgoingRules): stri
       name === 'x-request-id' ||
       HOP_BY_HOP.has(name) ||
       isMeshHeader(name) ||
-      nominated?.has(name) === true
+      rules.nominated.has(name)
     )
       continue
     if (!rules.propagateTrace && isTraceHeader(name)) continue

@@ -6,7 +6,7 @@ import { describe, test } from 'node:test'
 import { setImmediate as immediately } from 'node:timers/promises'
 import type { OutgoingRequest } from '../forward/forwarder.ts'
 import { eventually } from '../testing/eventually.ts'
-import { CALLER, clusterModel, ENGINES, testUpstream } from '../testing/forwarding.ts'
+import { clusterModel, ENGINES, outgoing, testUpstream } from '../testing/forwarding.ts'
 import { startRawOrigin } from '../testing/origin.ts'
 import { type MirrorLimits, Mirrors } from './mirror.ts'
 
@@ -20,18 +20,8 @@ const LIMITS: MirrorLimits = {
 const OK = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok'
 
 function requestOf(body: Readable | null): OutgoingRequest {
-  return {
-    method: body === null ? 'GET' : 'POST',
-    target: '/a',
-    headers: ['host', 'site.example-shadow'],
-    body,
-    requestedHost: 'site.example',
-    portOverride: null,
-    hash: null,
-    caller: CALLER,
-    trailers: () => null,
-    clientProtocol: 'HTTP/1.1',
-  }
+  const headers = ['host', 'site.example-shadow']
+  return outgoing({ method: body === null ? 'GET' : 'POST', target: '/a', headers, body })
 }
 
 /** As requests do, what is there flows before more comes. */

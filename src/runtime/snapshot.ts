@@ -10,6 +10,7 @@ import type { ClusterModel } from '../model/cluster.ts'
 import type { GatewayModel } from '../model/gateway.ts'
 import type { ListenerModel, ServerModel } from '../model/listener.ts'
 import type { Settings } from '../model/settings.ts'
+import type { LineWriter } from '../observe/access-log/format.ts'
 import type { ExchangeRecord } from '../observe/record.ts'
 import { compileAuthorizer } from '../policy/authorizer.ts'
 import { type HostIndex, indexHosts } from '../routing/host-index.ts'
@@ -65,8 +66,7 @@ export type LogPlan = {
   readonly path: string
   /** null: every record. */
   readonly filter: ((record: ExchangeRecord) => boolean) | null
-  /** One line, with its newline. */
-  readonly print: (record: ExchangeRecord) => string
+  readonly print: LineWriter
 }
 
 /** What a snapshot is made of besides the model. */

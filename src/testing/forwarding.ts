@@ -184,7 +184,24 @@ export function testUpstream(
   }
 }
 
-/** Sends one request to any cluster. Defaults: GET / for site.example. */
+/** GET / for site.example, without a body, and what is said otherwise. */
+export function outgoing(request: Partial<OutgoingRequest> = {}): OutgoingRequest {
+  return {
+    method: 'GET',
+    target: '/',
+    headers: ['host', 'site.example'],
+    body: null,
+    requestedHost: 'site.example',
+    portOverride: null,
+    hash: null,
+    caller: CALLER,
+    trailers: () => null,
+    clientProtocol: 'HTTP/1.1',
+    ...request,
+  }
+}
+
+/** Sends one request (`outgoing`) to any cluster. */
 export function sendThrough(
   forwarder: Forwarder,
   cluster: UpstreamCluster,
@@ -201,43 +218,25 @@ export function sendThrough(
     settled = true
     resolve(outcome)
   }
-  const handle: ForwardHandle = sendWithRetries(
-    forwarder,
-    cluster,
-    {
-      method: 'GET',
-      target: '/',
-      headers: ['host', 'site.example'],
-      body: null,
-      requestedHost: 'site.example',
-      portOverride: null,
-      hash: null,
-      caller: CALLER,
-      trailers: () => null,
-      clientProtocol: 'HTTP/1.1',
-      ...request,
+  const handle: ForwardHandle = sendWithRetries(forwarder, cluster, outgoing(request), retry, {
+    onConnected: (upstream) => {
+      if (settled) surplus.push('onConnected')
+      connected.push(upstream)
     },
-    retry,
-    {
-      onConnected: (upstream) => {
-        if (settled) surplus.push('onConnected')
-        connected.push(upstream)
-      },
-      onResponse: (response) =>
-        settle('onResponse', {
-          kind: 'response',
-          response,
-          status: response.status,
-          headers: response.headers,
-          body: async () => buffer(response.body),
-          handle,
-        }),
-      onFailure: (failure) => settle('onFailure', { kind: 'failure', failure }),
-      onRetry: (attempt) => notes.push(`retry ${attempt}`),
-      onRetriesExhausted: () => notes.push('exhausted'),
-      onRetryOverflow: () => notes.push('overflow'),
-    },
-  )
+    onResponse: (response) =>
+      settle('onResponse', {
+        kind: 'response',
+        response,
+        status: response.status,
+        headers: response.headers,
+        body: async () => buffer(response.body),
+        handle,
+      }),
+    onFailure: (failure) => settle('onFailure', { kind: 'failure', failure }),
+    onRetry: (attempt) => notes.push(`retry ${attempt}`),
+    onRetriesExhausted: () => notes.push('exhausted'),
+    onRetryOverflow: () => notes.push('overflow'),
+  })
   return { outcome: promise, handle, connected, surplus, notes }
 }
 

@@ -1,25 +1,11 @@
 /** What comes right behind an answer belongs to nobody: whoever asks in the same turn must not be given it. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { CALLER, clusterModel, testUpstream } from '../../testing/forwarding.ts'
+import { clusterModel, outgoing, testUpstream } from '../../testing/forwarding.ts'
 import { startRawOrigin } from '../../testing/origin.ts'
-import type { OutgoingRequest } from '../forwarder.ts'
 import { createWireForwarder } from './forwarder.ts'
 
 const ANSWER = 'HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n'
-
-const request = (target: string): OutgoingRequest => ({
-  method: 'GET',
-  target,
-  headers: ['host', 'site.example'],
-  body: null,
-  requestedHost: 'site.example',
-  portOverride: null,
-  hash: null,
-  caller: CALLER,
-  trailers: () => null,
-  clientProtocol: 'HTTP/1.1',
-})
 
 test('a connection is not used again in the turn of the event loop in which its answer was read', async () => {
   await using origin = await startRawOrigin({ onRequest: (connection) => void connection.socket.write(ANSWER) })
@@ -28,7 +14,7 @@ test('a connection is not used again in the turn of the event loop in which its 
   const reused: boolean[] = []
   const done = Promise.withResolvers<void>()
   const send = (target: string, then: () => void) =>
-    forwarder.send(upstream.cluster, request(target), {
+    forwarder.send(upstream.cluster, outgoing({ target }), {
       onConnected: (up) => void reused.push(up.reused),
       onResponse: ({ flow }) => flow?.into({ write: () => true, end: then, fail: done.reject }),
       onFailure: ({ kind }) => done.reject(new Error(kind)),

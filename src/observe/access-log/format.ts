@@ -105,11 +105,6 @@ function writerOf(into: LineWriter): AccessLogWriter {
   return Object.assign(print, { into })
 }
 
-/** The writer of a log that `compileAccessLog` made; null: something else prints its lines. */
-export function lineWriterOf(print: (record: ExchangeRecord) => string): LineWriter | null {
-  return 'into' in print ? (print as AccessLogWriter).into : null
-}
-
 function compileJson(format: object, style: AccessLogStyle): AccessLogWriter {
   const builder = new PieceBuilder()
   const print = printerOf(style)
