@@ -224,6 +224,30 @@ test('a refusal given at once keeps the connection when the body is there, and s
   assert.match(closed, /\r\nconnection: close\r\n/)
 })
 
+test('what comes with the end of a caller is told once and answered, and what comes with a reset is told once', async (t) => {
+  let requests = 0
+  const { port, ends } = await world(t, (request) => {
+    requests += 1
+    ok(request)
+  })
+  const both = 'GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n'
+  const half = await plainConnect(port)
+  const answers = rawExchange(half, '')
+  half.end('GET /a HTTP/1.1\r\n\r\n')
+  assert.match(await answers, /^HTTP\/1\.1 200 OK\r\n[^]*ok$/)
+  assert.deepEqual([requests, ends], [1, [true]])
+  for (let i = 0; i < 20; i++) {
+    const before = requests
+    const gone = await plainConnect(port)
+    gone.on('error', () => {})
+    gone.write(both, () => gone.resetAndDestroy())
+    await once(gone, 'close')
+    // It may have been read before the reset, or not: what was begun has ended, each once.
+    await eventually('each has its end', () => ends.length === requests)
+    assert.ok(requests - before <= 2, `${requests - before}`)
+  }
+})
+
 test('time-outs: no request, half a head, idleness; each in its own way', async (t) => {
   const times = { headersTimeoutMs: 300, idleTimeoutMs: 900 }
   const { port, malformed } = await world(t, ok, times)
