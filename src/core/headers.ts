@@ -94,6 +94,11 @@ const NONE: ReadonlySet<string> = new Set()
 
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 
+/** A field name as RFC 9110 §5.6.2 allows it, in lower case. */
+export function isFieldName(text: string): boolean {
+  return TOKEN.test(text)
+}
+
 /** A field value as RFC 9110 §5.5 allows it: no control characters but tab, one character per byte. */
 export function isFieldValue(text: string): boolean {
   return VALUE.test(text)

@@ -1,4 +1,5 @@
 /** Names of fields as they stand in a head: looked up by their bytes, so that no string is made for those met all the time. */
+import { isFieldName } from '../headers.ts'
 import { type Bytes, TOKEN } from './bytes.ts'
 
 /** Met all the time; nothing else is said of them here. */
@@ -108,10 +109,8 @@ export function knownName(buffer: Bytes, from: number, to: number): string | nul
 }
 
 const LINE_STARTS: ReadonlyMap<string, string> = new Map(KNOWN_NAMES.map((name) => [name, `\r\n${name}: `]))
-/** RFC 9110 §5.6.2, lower case. */
-const NAME = /^[!#$%&'*+.^_`|~0-9a-z-]+$/
 
 /** How a line of this name begins on the wire, with the end of the line before it. null: no lower-case token, so none can. */
 export function lineStart(name: string): string | null {
-  return LINE_STARTS.get(name) ?? (NAME.test(name) ? `\r\n${name}: ` : null)
+  return LINE_STARTS.get(name) ?? (isFieldName(name) ? `\r\n${name}: ` : null)
 }
