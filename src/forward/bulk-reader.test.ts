@@ -6,11 +6,10 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import { Duplex, PassThrough } from 'node:stream'
 import { type TestContext, test } from 'node:test'
 import { createSecureContext, createServer as createTlsServer } from 'node:tls'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { Worker } from 'node:worker_threads'
 import { newClusterStats } from '../core/stats.ts'
 import { eventually } from '../testing/eventually.ts'
+import { collectGarbage } from '../testing/garbage.ts'
 import { createTestPki } from '../testing/pki.ts'
 import { Breakers } from './breakers.ts'
 import { BulkReader } from './bulk-reader.ts'
@@ -20,8 +19,6 @@ import { type PoolIdentity, poolKey } from './pool-identity.ts'
 import type { PooledConnection } from './pooled-connection.ts'
 
 const MB = 1 << 20
-setFlagsFromString('--expose-gc')
-const collect = runInNewContext('gc') as () => void
 
 async function listening(t: TestContext, onConnection: (socket: Socket) => void): Promise<number> {
   const server: Server = createServer((socket) => {
@@ -231,8 +228,7 @@ test('a socket that has much leaves others their turn', async (t) => {
 
 test('what waits for those who do not read is bounded, and given back afterwards', async (t) => {
   const held = () => {
-    collect()
-    collect()
+    collectGarbage()
     return process.memoryUsage().arrayBuffers / MB
   }
   const body = Buffer.alloc(4 * MB)

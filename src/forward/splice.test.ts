@@ -8,16 +8,13 @@ import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { test } from 'node:test'
 import tls from 'node:tls'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { eventually } from '../testing/eventually.ts'
+import { collectGarbage } from '../testing/garbage.ts'
 import { createTestPki } from '../testing/pki.ts'
 import { BulkReader } from './bulk-reader.ts'
 import { Splice, type SpliceEnd } from './splice.ts'
 
 const MB = 1 << 20
-setFlagsFromString('--expose-gc')
-const collect = runInNewContext('gc') as () => void
 
 type Tunnel = {
   readonly down: Socket
@@ -216,8 +213,7 @@ test('two hundred tunnels that have carried much and are idle hold no buffers', 
     )
   }
   const held = () => {
-    collect()
-    collect()
+    collectGarbage()
     return process.memoryUsage().arrayBuffers
   }
   const before = held()

@@ -6,10 +6,9 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { constants } from 'node:http2'
 import { type TestContext, test } from 'node:test'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { gatewayYaml, siteYaml } from '../../src/testing/egress-resources.ts'
 import { eventually } from '../../src/testing/eventually.ts'
+import { collectGarbage } from '../../src/testing/garbage.ts'
 import { h2Over, h2Request } from '../../src/testing/h2-client.ts'
 import {
   END_HEADERS,
@@ -24,9 +23,6 @@ import {
 import { type Harness, startHarness } from '../../src/testing/harness.ts'
 import { type MeshConnectOptions, meshConnect } from '../../src/testing/mesh-client.ts'
 import { startRawOrigin } from '../../src/testing/origin.ts'
-
-setFlagsFromString('--expose-gc')
-const collect = runInNewContext('gc') as () => void
 
 const HOST = 'site.example'
 const GET: Fields = [
@@ -207,7 +203,7 @@ test('threat 17: three hundred sessions ended by a window overflow leave nothing
     await bystander()
   }
   const heap = () => {
-    collect()
+    collectGarbage()
     return process.memoryUsage().heapUsed
   }
   await end(100)

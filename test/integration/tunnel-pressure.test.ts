@@ -3,9 +3,8 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { after, before, test } from 'node:test'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { eventually } from '../../src/testing/eventually.ts'
+import { collectGarbage } from '../../src/testing/garbage.ts'
 import type { RawOrigin } from '../../src/testing/origin.ts'
 import { startRawOrigin } from '../../src/testing/origin.ts'
 import { createTestPki, type TestPki } from '../../src/testing/pki.ts'
@@ -16,14 +15,10 @@ import { CNN, PORTS, startDatabase, tunnelManifests, WAYS } from './tunnel-world
 
 const MB = 1 << 20
 const TOTAL = 64 * MB
-setFlagsFromString('--expose-gc')
-const collect = runInNewContext('gc') as () => void
 
 /** Of callers, gateway and sites together: all run here. */
 function heldBytes(): number {
-  collect()
-  // Backing stores are swept beside the main thread: the second collection waits for the first.
-  collect()
+  collectGarbage()
   return process.memoryUsage().arrayBuffers
 }
 

@@ -4,8 +4,6 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { canonicalSni, parseAuthority } from '../../src/core/authority.ts'
 import {
   type ClientHello,
@@ -14,15 +12,13 @@ import {
   readClientHello,
 } from '../../src/listeners/client-hello.ts'
 import { firstBytesReader } from '../../src/listeners/first-bytes.ts'
+import { collectGarbage } from '../../src/testing/garbage.ts'
 import { buildHello, serverNames } from '../../src/testing/hello.ts'
 
 /** Each of two; a minute in all in CI. */
 const FUZZ_MS = process.env['CI'] === 'true' ? 30_000 : 8_000
 const inputs = Number(process.env['FUZZ_INPUTS'] ?? 0)
 const MB = 1 << 20
-
-setFlagsFromString('--expose-gc')
-const collect = runInNewContext('gc') as () => void
 
 /** mulberry32: the seed is in every failure's message. */
 function randomFrom(seed: number): (below: number) => number {
@@ -61,7 +57,7 @@ function fuzz(one: (random: Random) => void): number {
 }
 
 function held(): number {
-  collect()
+  collectGarbage()
   const { heapUsed, arrayBuffers } = process.memoryUsage()
   return heapUsed + arrayBuffers
 }
