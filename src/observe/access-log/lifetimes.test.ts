@@ -45,7 +45,22 @@ const connection: fc.Arbitrary<Connection> = fc.record({
   peer,
   tls: fc.option(fc.record({ sni: value, alpn: value, version: text, cipher: text })),
 })
+/** Long enough to be two of one place, too long to be kept, or no bytes. */
+const longer = fc.constantFrom(
+  '10.0.0.1:4001',
+  '10.0.1.1:4001',
+  '10.9.9.9:4701',
+  'x'.repeat(300),
+  'a\u20acb',
+  '\\',
+  null,
+)
 const changes = fc.record({
+  startedAt: fc.constantFrom(1_700_000_000_000, 1_700_000_000_064, 1_700_000_000_065),
+  upstreamLocalAddress: longer,
+  xForwardedFor: longer,
+  upstreamServiceTimeMs: fc.constantFrom(null, 0, 1, 11, 21, 121),
+  requestHeaders: longer.map((agent) => (agent === null ? [] : ['user-agent', agent])),
   method: value,
   protocol: fc.constantFrom('HTTP/1.0', 'HTTP/1.1', null),
   path: value,
@@ -84,11 +99,17 @@ const kindOf = fc.constantFrom('http', 'tcp')
 const recordOf = (kind: 'http' | 'tcp', on: Connection, rest: Partial<ExchangeRecord>): ExchangeRecord =>
   Object.assign(newRecord(kind, on, 1_700_000_000_000), rest)
 
+/** Fields of each kind, cut ones among them. */
+const SOME = [
+  ...['%REQ(:METHOD)%', '%REQ(:AUTHORITY)%', '%REQ(:METHOD):0%', '%REQ(USER-AGENT)%', '%REQ(USER-AGENT):3%'],
+  ...['%REQ(X-FORWARDED-FOR)%', '%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%', '%START_TIME(%s.%3f)%'],
+]
+
 /** Every operator that can stand without an argument. */
 const names = Object.entries(OPERATORS).flatMap(([name, { argument }]) => (argument === 'required' ? [] : [name]))
 
 describe('what a log keeps', () => {
-  const everything = [...names.map((name) => `%${name}%`), '%REQ(:METHOD)%', '%REQ(:AUTHORITY)%', '%REQ(:METHOD):0%']
+  const everything = [...names.map((name) => `%${name}%`), ...SOME]
   const formats = [
     ['JSON', ''],
     ['TEXT', ''],
@@ -133,12 +154,32 @@ describe('what a log keeps', () => {
     )
   })
 
-  test('times, ids, paths and sizes are not kept', () => {
-    for (const name of ['START_TIME', 'DURATION', 'BYTES_SENT', 'TRACE_ID', 'STREAM_ID', 'UPSTREAM_LOCAL_ADDRESS'])
+  test('what lasts as long as a moment depends on nothing else', () => {
+    const lasting = names.filter((name) => lifetimeOf(name, '') === 'moment')
+    assert.deepEqual(lasting, ['START_TIME'])
+    fc.assert(
+      fc.property(connection, connection, changes, changes, fc.tuple(kindOf, kindOf), (on, off, one, other, kinds) => {
+        for (const name of lasting) {
+          const read = OPERATORS[name as keyof typeof OPERATORS].build('')
+          const { startedAt } = one
+          const value = read(recordOf(kinds[0], on, one))
+          assert.equal(
+            value,
+            read(recordOf(kinds[1], off, { ...other, ...(startedAt === undefined ? {} : { startedAt }) })),
+          )
+        }
+      }),
+    )
+  })
+
+  test('durations, ids, paths and sizes are not kept', () => {
+    for (const name of ['EMIT_TIME', 'DURATION', 'BYTES_SENT', 'TRACE_ID', 'STREAM_ID'])
       assert.equal(lifetimeOf(name, ''), 'line', name)
     for (const argument of ['X-REQUEST-ID', ':PATH', 'COOKIE', ':METHOD?X'])
       assert.equal(lifetimeOf('REQ', argument), 'line', argument)
     assert.equal(lifetimeOf('REQ', ':METHOD'), 'few')
+    assert.equal(lifetimeOf('REQ', 'User-Agent'), 'often')
+    assert.equal(lifetimeOf('RESP', 'USER-AGENT'), 'line')
     assert.deepEqual(
       Object.keys(LIFETIMES).filter((name) => !(name in OPERATORS)),
       [],

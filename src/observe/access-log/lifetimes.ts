@@ -2,14 +2,17 @@
  * How long an operator's value lasts, which is how long its bytes are worth keeping (pieces.ts):
  * - `connection`: it depends on `record.connection` and on nothing else.
  * - `few`: there are few values, which come again and again: what the configuration names, and what HTTP does.
+ * - `often`: there are many values, each of which comes again: addresses, programs' names.
+ * - `moment`: it depends on `record.startedAt`, which has milliseconds, and on nothing else.
  * - `line`: it is another on every line. All that are not in the table.
  */
 import { OPERATORS, type OperatorRow } from './operators.ts'
 
-export type Lifetime = 'connection' | 'few' | 'line'
+export type Lifetime = 'connection' | 'few' | 'often' | 'moment' | 'line'
 
 /** TABLE of what lasts longer than a line. */
 export const LIFETIMES = {
+  START_TIME: 'moment',
   PROTOCOL: 'few',
   RESPONSE_CODE: 'few',
   RESPONSE_CODE_DETAILS: 'few',
@@ -17,6 +20,9 @@ export const LIFETIMES = {
   RESPONSE_FLAGS_LONG: 'few',
   CONNECTION_TERMINATION_DETAILS: 'few',
   ROUTE_NAME: 'few',
+  UPSTREAM_HOST: 'few',
+  UPSTREAM_REMOTE_ADDRESS: 'few',
+  UPSTREAM_LOCAL_ADDRESS: 'often',
   UPSTREAM_CLUSTER: 'few',
   UPSTREAM_CLUSTER_RAW: 'few',
   UPSTREAM_PROTOCOL: 'few',
@@ -58,11 +64,20 @@ export const LIFETIMES = {
   SALLYPORT_SOURCE_NAMESPACE: 'connection',
 } as const satisfies Partial<Record<keyof typeof OPERATORS, Lifetime>>
 
-/** Request fields of which there are few values. */
-const FEW_FIELDS: ReadonlySet<string> = new Set([':method', ':authority', ':scheme'])
+/** TABLE of fields that last longer than a line. */
+const FIELDS: ReadonlyMap<string, Lifetime> = new Map([
+  ['REQ :method', 'few'],
+  ['REQ :authority', 'few'],
+  ['REQ :scheme', 'few'],
+  ['REQ user-agent', 'often'],
+  ['REQ x-forwarded-for', 'often'],
+  ['RESP :status', 'few'],
+  ['RESP x-envoy-upstream-service-time', 'often'],
+])
 
 export function lifetimeOf(name: string, argument: string): Lifetime {
-  if (name === 'REQ') return FEW_FIELDS.has(argument.toLowerCase()) ? 'few' : 'line'
+  const field = FIELDS.get(`${name} ${argument.toLowerCase()}`)
+  if (field !== undefined) return field
   const row: OperatorRow | undefined = OPERATORS[name as keyof typeof OPERATORS]
   // Always null: nothing lasts longer.
   if (row?.noData === true) return 'few'

@@ -5,7 +5,7 @@
 import type { Connection } from '../../core/attributes.ts'
 import type { ExchangeRecord } from '../record.ts'
 import type { Lifetime } from './lifetimes.ts'
-import type { LineBuffer } from './line-buffer.ts'
+import { LineBuffer } from './line-buffer.ts'
 import type { LogValue, Reader } from './operators.ts'
 
 /** Writes a line, or one part of it. */
@@ -21,6 +21,12 @@ const MAX_KEPT = 8
 const MISSES_PER_KEPT = 8
 /** Connections whose bytes are kept, by the last digits of their numbers. A power of 2. */
 const CONNECTIONS = 256
+/** Milliseconds whose bytes are kept, in the same way. */
+const MOMENTS = 64
+/** Texts whose bytes are kept, by their ends. A power of 2. */
+const TEXTS = 256
+/** Characters of a text that is worth keeping: with 256 of them it is 64 KB for a field at most. */
+const MAX_TEXT = 256
 
 /** Literal text and fields in the order of the line. */
 export class PieceBuilder {
@@ -33,9 +39,15 @@ export class PieceBuilder {
 
   field(lasts: Lifetime, read: Reader, print: Print): void {
     const literal = this.#takeLiteral()
-    const write: Piece = (record, line) => {
+    const nothing = bytesOf((line) => {
       line.run(literal)
-      print(read(record), line)
+      print(null, line)
+    })
+    const write: Piece = (record, line) => {
+      const value = read(record)
+      if (value === null) return line.run(nothing)
+      line.run(literal)
+      print(value, line)
     }
     this.#fields.push({ lasts, read, write })
   }
@@ -52,14 +64,15 @@ export class PieceBuilder {
     const groups: Field[][] = []
     for (const field of this.#fields) {
       const group = groups.at(-1)
-      if (group !== undefined && group[0]?.lasts === field.lasts) group.push(field)
+      if (group !== undefined && group[0]?.lasts === field.lasts && field.lasts !== 'often') group.push(field)
       else groups.push([field])
     }
     const write: Piece = (_, line) => line.run(end)
     const last = groups.at(-1)
     // The end of the line is kept with what stands before it.
-    if (last !== undefined) last.push({ lasts: last[0]?.lasts ?? 'line', read: null, write })
-    else return [write]
+    if (last !== undefined && last[0]?.lasts !== 'often')
+      last.push({ lasts: last[0]?.lasts ?? 'line', read: null, write })
+    else groups.push([{ lasts: 'line', read: null, write }])
     return groups.flatMap((group) => KEEP[group[0]?.lasts ?? 'line'](group))
   }
 
@@ -74,7 +87,15 @@ export class PieceBuilder {
 const KEEP: Readonly<Record<Lifetime, (fields: readonly Field[]) => readonly Piece[]>> = {
   line: (fields) => fields.map(({ write }) => write),
   few: (fields) => [keptByValues(fields)],
+  often: (fields) => fields.map(keptByText),
+  moment: (fields) => [keptByMoment(fields)],
   connection: (fields) => [keptByConnection(fields)],
+}
+
+function bytesOf(write: (line: LineBuffer) => void): Uint8Array {
+  const line = new LineBuffer()
+  write(line)
+  return line.since(0)
 }
 
 function keptByValues(fields: readonly Field[]): Piece {
@@ -115,4 +136,51 @@ function keptByConnection(fields: readonly Field[]): Piece {
     for (const piece of pieces) piece(record, line)
     kept[slot] = { of: connection, bytes: line.since(start) }
   }
+}
+
+/** As by connection. */
+function keptByMoment(fields: readonly Field[]): Piece {
+  const pieces = fields.map(({ write }) => write)
+  const kept = Array.from({ length: MOMENTS }, (): { readonly at: number; readonly bytes: Uint8Array } | null => null)
+  return (record, line) => {
+    const at = record.startedAt
+    const slot = Math.floor(at) & (MOMENTS - 1)
+    const known = kept[slot]
+    if (known?.at === at) return line.run(known.bytes)
+    const start = line.length
+    for (const piece of pieces) piece(record, line)
+    kept[slot] = { at, bytes: line.since(start) }
+  }
+}
+
+type KeptText = { readonly text: string; readonly bytes: Uint8Array }
+
+/** By what the text ends with: a search through all of them, or a table that hashes, would cost what is to be saved. */
+function keptByText({ read, write }: Field): Piece {
+  if (read === null) return write
+  const kept = Array.from({ length: TEXTS }, (): KeptText | null => null)
+  let misses = 0
+  return (record, line) => {
+    const text = read(record)
+    if (typeof text !== 'string' || text === '' || text.length > MAX_TEXT) return write(record, line)
+    const slot = slotOf(text)
+    const known = kept[slot]
+    if (known?.text === text) return line.run(known.bytes)
+    const start = line.length
+    write(record, line)
+    if (misses % MISSES_PER_KEPT === 0) kept[slot] = keptText(text, line.since(start))
+    misses += 1
+  }
+}
+
+function slotOf(text: string): number {
+  const last = text.length - 1
+  const before = last === 0 ? 0 : text.charCodeAt(last - 1)
+  return (text.charCodeAt(last) + before * 10 + last * 100) & (TEXTS - 1)
+}
+
+/** A copy: the text itself is a slice of a whole head, which would be kept with it. null: it does not consist of bytes. */
+function keptText(text: string, bytes: Uint8Array): KeptText | null {
+  const copy = Buffer.from(text, 'latin1').toString('latin1')
+  return copy === text ? { text: copy, bytes } : null
 }

@@ -43,10 +43,10 @@ type Destination = ReturnType<typeof pino.destination>
 type Code = { readonly code?: string }
 
 const DEFAULT_MAX_BYTES = 8 * 1024 * 1024
-/** Hand over at this many bytes … */
-const HAND_OVER_BYTES = 32 * 1024
+/** Hand over at this many bytes: a write wakes a thread and is told of, which costs more than the bytes of 30 lines … */
+const HAND_OVER_BYTES = 128 * 1024
 /** Lines are written into memory of this size, bytes: once, and as bytes, not as a string that is made anew at every step. */
-const BATCH_BYTES = 64 * 1024
+const BATCH_BYTES = HAND_OVER_BYTES + 16 * 1024
 /** … or after this long: the contract promises 200 ms from the ending to the write. */
 const BATCH_MS = 100
 const RETRY_MIN_MS = 1
