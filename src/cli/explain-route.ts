@@ -4,7 +4,7 @@ import type { FaultModel, RetryModel, RouteModel, StringMatch } from '../model/r
 import type { HeaderFacts } from '../routing/header-values.ts'
 import { abortStatus, corsOf } from '../runtime/interposed.ts'
 import type { Judgement } from '../runtime/judge.ts'
-import { routeAnswer } from '../runtime/outgoing.ts'
+import { type FactsSource, routeAnswer } from '../runtime/outgoing.ts'
 
 /** One line each; empty when it just forwards. */
 export function describeRoute({ action, fault, cors }: RouteModel): readonly string[] {
@@ -53,13 +53,8 @@ export function ownAnswer(
     return { status: abortStatus(fault.abort), by: "the route's fault" }
   const preflight = corsOf(judgement, http)?.answer ?? null
   if (preflight !== null) return { status: preflight.status, by: "the route's CORS policy" }
-  const answer = routeAnswer(judgement, http, gatewayPort, noFacts)
+  const answer = routeAnswer(judgement, http, gatewayPort, NO_HEADER_FACTS)
   return answer === null ? null : { status: answer.status, by: 'the route' }
-}
-
-/** Header values are not printed, so what is in them plays no part. */
-export function noFacts(): HeaderFacts {
-  return FACTS
 }
 
 const FACTS: HeaderFacts = {
@@ -91,3 +86,6 @@ const FACTS: HeaderFacts = {
   cluster: null,
   response: null,
 }
+
+/** Header values are not printed, so what is in them plays no part. */
+export const NO_HEADER_FACTS: FactsSource = { factsFor: () => FACTS }

@@ -27,7 +27,7 @@ import {
   readPeer,
   refusedEarly,
 } from './explain-parts.ts'
-import { describeRoute, noFacts, ownAnswer } from './explain-route.ts'
+import { describeRoute, NO_HEADER_FACTS, ownAnswer } from './explain-route.ts'
 import { refusedToken, withToken } from './explain-token.ts'
 import { UsageError } from './io.ts'
 
@@ -89,7 +89,7 @@ export function explainRequest(model: GatewayModel, question: Question): Explana
     refusal === null &&
     answer === null &&
     forwards &&
-    outgoingParts(judgement, attributes.http, { ...NO_FACTS, nominated: normal.nominated }, noFacts) === null
+    outgoingParts(judgement, attributes.http, { ...NO_FACTS, nominated: normal.nominated }, NO_HEADER_FACTS) === null
   const denied = refusal === null && answer === null ? deniedAddress(model, judgement, attributes.http.authority) : null
   const last: RefusalRow | null = unknownCluster
     ? REFUSALS.no_cluster
@@ -169,7 +169,6 @@ function asDownstream(question: Question): Downstream {
     sendContinue: unused,
     reply: unused,
     start: unused,
-    trailers: () => null,
     upgrade: unused,
     reset: unused,
   }

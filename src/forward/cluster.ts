@@ -17,7 +17,7 @@ import type { ConnectTarget, UpstreamFailure } from './forwarder.ts'
 import type { HashTables } from './hash-table.ts'
 import type { UpstreamPool } from './pool.ts'
 import { connectionSettings, type PoolIdentity, sameSettings, speaksOn } from './pool-identity.ts'
-import type { DnsAnswer, NameResolver } from './resolve.ts'
+import type { NameResolver } from './resolve.ts'
 import { addressDenied, DNS_FAILURE, NO_HEALTHY_UPSTREAM } from './transport-failure.ts'
 
 /** TLS of a cluster, ready to use: contexts are built at reload. */
@@ -90,17 +90,10 @@ export class UpstreamCluster {
   ): UpstreamEndpoint | UpstreamFailure | Promise<UpstreamEndpoint | UpstreamFailure> {
     const set = this.#only ?? this.#setFor(target.requestedHost, target.portOverride)
     if (!(set instanceof EndpointSet)) return set
-    const names = set.names
-    if (names.length === 0) return this.#choose(set, target.hash, tried, spill)
-    const answers = names.map((name) => this.#parts.resolver.lookup(name))
-    if (answers.some((answer) => answer instanceof Promise)) {
-      return Promise.all(answers.map((answer) => Promise.resolve(answer))).then((later) => {
-        set.update(later)
-        return this.#choose(set, target.hash, tried, spill)
-      })
-    }
-    set.update(answers as readonly DnsAnswer[])
-    return this.#choose(set, target.hash, tried, spill)
+    const resolved = set.resolve(this.#parts.resolver)
+    return resolved === null
+      ? this.#choose(set, target.hash, tried, spill)
+      : resolved.then(() => this.#choose(set, target.hash, tried, spill))
   }
 
   #choose(

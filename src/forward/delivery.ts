@@ -52,6 +52,8 @@ export class Delivery<L extends Line> implements ForwardHandle, CarryEvents {
   /** A response or a failure has been reported. */
   #settled = false
   #aborted = false
+  /** Told of the end of the request's body; null: it has none. */
+  #bodyGone: (() => void) | null = null
 
   /** `attempt`: see forwarder.ts; null: there is only this one. */
   constructor(
@@ -95,20 +97,21 @@ export class Delivery<L extends Line> implements ForwardHandle, CarryEvents {
 
   /** A caller who stops in mid-body has hung up: the upstream must not take the truncated body for a whole one. */
   #watch(body: Readable): void {
-    body.once('error', this.#onBodyGone)
-    body.once('close', this.#onBodyGone)
+    const gone = (): void => {
+      if (!body.readableEnded) this.abort()
+    }
+    this.#bodyGone = gone
+    body.once('error', gone)
+    body.once('close', gone)
     if (body.destroyed) process.nextTick(() => this.abort())
-  }
-
-  readonly #onBodyGone = (): void => {
-    if (this.#request.body?.readableEnded === false) this.abort()
   }
 
   /** The next try watches the same body. The last one's (or only one's) listener stays: errors must be handled. */
   #unwatch(): void {
-    if (this.#try === null) return
-    this.#request.body?.removeListener('error', this.#onBodyGone)
-    this.#request.body?.removeListener('close', this.#onBodyGone)
+    const gone = this.#bodyGone
+    if (this.#try === null || gone === null) return
+    this.#request.body?.removeListener('error', gone)
+    this.#request.body?.removeListener('close', gone)
   }
 
   #next(fresh: boolean): void {

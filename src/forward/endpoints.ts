@@ -13,7 +13,7 @@ import type { HashTables } from './hash-table.ts'
 import { OutlierDetector } from './outlier.ts'
 import type { UpstreamPool } from './pool.ts'
 import { hostPort } from './pooled-connection.ts'
-import type { DnsAnswer } from './resolve.ts'
+import type { DnsAnswer, NameResolver } from './resolve.ts'
 import { addressDenied, NO_HEALTHY_UPSTREAM } from './transport-failure.ts'
 
 export type OpenPool = (address: string, port: number, caller: CallerAddresses, http2: boolean) => UpstreamPool
@@ -124,14 +124,15 @@ export class EndpointSet {
   spare: readonly UpstreamEndpoint[] = []
   /** What to answer when there is nothing to dial. */
   failure: UpstreamFailure
-  /** To be resolved; `update` wants one answer for each, in this order. Empty: nothing here ever changes. */
-  readonly names: readonly string[]
+  /** Of names, which are to be resolved. Empty: nothing here ever changes. */
   readonly #named: readonly Group[]
   readonly #groups: readonly Group[]
   readonly #parts: EndpointSetParts
   readonly #detector: OutlierDetector | null
   /** Permitted ones. */
   #members: readonly UpstreamEndpoint[] = []
+  /** An answer has been taken that `#arrange` has not seen. */
+  #changed = false
 
   constructor(sources: readonly EndpointSource[], parts: EndpointSetParts) {
     this.#parts = parts
@@ -150,7 +151,6 @@ export class EndpointSet {
     this.failure = NO_HEALTHY_UPSTREAM
     this.#groups = sources.map((source) => ({ source, answer: null, endpoints: [] }))
     this.#named = this.#groups.filter(({ source }) => isIP(source.address) === 0)
-    this.names = this.#named.map(({ source }) => source.address)
     for (const group of this.#groups) {
       if (!this.#named.includes(group)) group.endpoints = this.#build(group, [group.source.address])
     }
@@ -166,18 +166,36 @@ export class EndpointSet {
     for (const group of this.#groups) yield* group.endpoints
   }
 
-  /** Takes the current answers, in the order of `names`. Cheap when they are the same objects as last time. */
-  update(answers: readonly DnsAnswer[]): void {
-    let changed = false
-    for (let i = 0; i < answers.length; i++) {
-      const group = this.#named[i]
-      const answer = answers[i]
-      if (group === undefined || answer === undefined || answer === group.answer) continue
-      group.answer = answer
-      group.endpoints = this.#build(group, answer.addresses)
-      changed = true
+  /**
+   * Takes the current answers to its names. null: they are all there, and nothing was made where none has changed (on the
+   * way of every request); else it resolves when they are. Never rejects.
+   */
+  resolve(resolver: Pick<NameResolver, 'lookup'>): Promise<void> | null {
+    const named = this.#named
+    for (let i = 0; i < named.length; i++) {
+      const group = named[i] as Group
+      const answer = resolver.lookup(group.source.address)
+      if (answer instanceof Promise) return this.#await(resolver, i, answer)
+      this.#take(group, answer)
     }
-    if (changed) this.#arrange()
+    if (this.#changed) this.#arrange()
+    return null
+  }
+
+  /** `first`: the answer for the name at `from`; those behind it are still to be asked for. */
+  async #await(resolver: Pick<NameResolver, 'lookup'>, from: number, first: Promise<DnsAnswer>): Promise<void> {
+    const groups = this.#named.slice(from)
+    const others = groups.slice(1).map(({ source }) => resolver.lookup(source.address))
+    const answers = await Promise.all([first, ...others])
+    for (const [i, group] of groups.entries()) this.#take(group, answers[i] as DnsAnswer)
+    if (this.#changed) this.#arrange()
+  }
+
+  #take(group: Group, answer: DnsAnswer): void {
+    if (answer === group.answer) return
+    group.answer = answer
+    group.endpoints = this.#build(group, answer.addresses)
+    this.#changed = true
   }
 
   /** Endpoints that are still there stay the same objects, with their counts and pools. */
@@ -200,6 +218,7 @@ export class EndpointSet {
   }
 
   #arrange(): void {
+    this.#changed = false
     const all = [...this.all()]
     const permitted = all.filter(({ denied }) => denied === null)
     if (this.#parts.health !== null) {

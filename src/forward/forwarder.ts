@@ -28,6 +28,12 @@ export type ConnectTarget = {
   readonly caller: CallerAddresses
 }
 
+/** The fields behind a request's body. */
+export type RequestTrailers = {
+  /** Asked for once the body has ended; lower case. null: there are none, or they may not be carried. */
+  read(): HeaderList | null
+}
+
 export type OutgoingRequest = ConnectTarget & {
   readonly method: string
   /** Origin-form target, sent byte for byte. */
@@ -39,8 +45,8 @@ export type OutgoingRequest = ConnectTarget & {
   readonly headers: HeaderList
   /** null: the request has no body, so it may be sent again if a reused connection dies before an answer. */
   readonly body: Readable | null
-  /** Asked for once the body has ended: fields behind it, lower case. null: none, or they may not be carried. */
-  readonly trailers: () => HeaderList | null
+  /** null: there will be none. */
+  readonly trailers: RequestTrailers | null
   /** What the caller speaks: the upstream's version where `protocol` is `client`. */
   readonly clientProtocol: 'HTTP/1.1' | 'HTTP/2'
 }

@@ -129,7 +129,7 @@ export class Http2Attempt {
   readonly #sendTrailers = (): void => {
     const stream = this.#stream
     if (stream === null || stream.closed || stream.destroyed) return
-    stream.sendTrailers(fieldsByName(this.#request.trailers() ?? []))
+    stream.sendTrailers(fieldsByName(this.#request.trailers?.read() ?? []))
   }
 
   /** A body must be as long as its head says, for whoever turns this into HTTP/1.1 again. */

@@ -21,7 +21,7 @@ import { sendWithRetries } from '../forward/retry.ts'
 import { upgradeForwarder } from '../forward/upgrade.ts'
 import type { RetryModel } from '../model/route.ts'
 import type { ExchangeRecord } from '../observe/record.ts'
-import { type Dressing, dressedFields, type FactsFor } from '../runtime/outgoing.ts'
+import { type Dressing, dressedFields, type FactsSource } from '../runtime/outgoing.ts'
 import type { Downstream } from './downstream.ts'
 import type { Environment, HttpConnection } from './environment.ts'
 import type { Gatekeeper } from './gatekeeper.ts'
@@ -60,7 +60,7 @@ export type Load = {
   /** null: one try. */
   readonly retry: RetryModel | null
   readonly dressing: Dressing
-  readonly factsFor: FactsFor
+  readonly facts: FactsSource
   /** Copies that are under way with it. */
   readonly mirrors: readonly Mirror[]
   /** It asks for another protocol: what it was judged by, to be judged again. null: it does not. */
@@ -167,8 +167,8 @@ export class Carriage implements ForwardHandlers {
     record.responseCode = response.status
     record.responseCodeDetails = 'via_upstream'
     const bodiless = response.status === 204 || response.status === 205
-    const { dressing, factsFor } = this.#load
-    const headers = dressedFields(response.status, returnedHeaders(response.headers, bodiless), dressing, factsFor)
+    const { dressing, facts } = this.#load
+    const headers = dressedFields(response.status, returnedHeaders(response.headers, bodiless), dressing, facts)
     headers.push('x-envoy-upstream-service-time', String(record.upstreamServiceTimeMs), 'server', SERVER)
     record.responseHeaders = headers
     if (record.isGrpc) {

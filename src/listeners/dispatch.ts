@@ -1,31 +1,33 @@
 /** From a judgement to what goes out: the complete request, the copies for mirrors, and how its answer is dressed. */
 import type { HeaderList } from '../core/attributes.ts'
-import { outgoingTrailers } from '../core/headers.ts'
 import type { Refusal } from '../core/refusal.ts'
 import type { UpstreamCluster } from '../forward/cluster.ts'
 import type { OutgoingRequest } from '../forward/forwarder.ts'
 import { speaksHttp2 } from '../forward/http-version.ts'
 import { DEFAULT_RETRY, type ForwardAction, type MirrorModel } from '../model/route.ts'
 import { generatedCookie, hashOf } from '../runtime/hash-key.ts'
-import { type FactsFor, isEdited, type OutgoingParts, outgoingParts, withShadowHost } from '../runtime/outgoing.ts'
-import { isTokenField } from '../runtime/token-fields.ts'
+import { type FactsSource, type OutgoingParts, outgoingParts, withShadowHost } from '../runtime/outgoing.ts'
 import { Carriage, type Carried } from './carriage.ts'
 import { callerOf } from './describe-socket.ts'
-import { factsOf } from './header-facts.ts'
 import type { Judged } from './judged.ts'
 import type { Mirror } from './mirror.ts'
+import { JudgedTrailers } from './request-trailers.ts'
 
 const NO_MIRRORS: readonly Mirror[] = []
 
 /** What carries the request, not yet started; or why it cannot be sent. Copies for mirrors are on their way by then. */
-export function dispatch(exchange: Carried, judged: Judged, corsFields: HeaderList): Carriage | Refusal {
+export function dispatch(
+  exchange: Carried,
+  judged: Judged,
+  corsFields: HeaderList,
+  facts: FactsSource,
+): Carriage | Refusal {
   const { downstream, http: connection, record } = exchange
   const { judgement, snapshot } = judged
   const { http } = judged.attributes
   const { clusters } = snapshot
   const cluster = judgement.passthrough ? clusters.passthrough : clusters.get(judgement.clusterName ?? '')
   if (cluster === null) return { kind: 'no_cluster' }
-  const facts = factsOf(exchange, judged)
   const parts = partsFor(exchange, judged, cluster, facts)
   if (parts === null) return { kind: 'bad_path' }
   if (parts.rewritten) record.originalPath = record.path
@@ -47,12 +49,7 @@ export function dispatch(exchange: Carried, judged: Judged, corsFields: HeaderLi
     portOverride: judgement.passthrough ? (http.authority.port ?? 80) : null,
     hash: cookie?.hash ?? hashOf(loadBalancer, caller.sourceIp, http),
     caller,
-    trailers: () =>
-      outgoingTrailers(
-        downstream.trailers(),
-        judged.nominated,
-        (name) => isEdited(parts.requestEdits, name) || isTokenField(snapshot.model.tokenRules, name),
-      ),
+    trailers: downstream.trailers === undefined ? null : new JudgedTrailers(downstream, judged, parts.requestEdits),
     clientProtocol: downstream.protocol === 'HTTP/2' ? 'HTTP/2' : 'HTTP/1.1',
   }
   return new Carriage(exchange, {
@@ -61,12 +58,12 @@ export function dispatch(exchange: Carried, judged: Judged, corsFields: HeaderLi
     timeoutMs: parts.timeoutMs,
     retry: judgement.passthrough ? DEFAULT_RETRY : (forward?.retry ?? null),
     dressing: { edits: parts.responseEdits, setCookie: cookie?.setCookie ?? null, corsFields },
-    factsFor: facts,
+    facts,
     // A copy of a handshake would open a connection that nobody uses.
     mirrors:
       forward === null || forward.mirrors.length === 0 || judged.upgrade
         ? NO_MIRRORS
-        : sendMirrors(exchange, judged, request, forward),
+        : sendMirrors(exchange, judged, request, forward, facts),
     upgrade: judged.upgrade ? judged : null,
   })
 }
@@ -78,7 +75,7 @@ function partsFor(
   exchange: Carried,
   judged: Judged,
   { model }: UpstreamCluster,
-  facts: FactsFor,
+  facts: FactsSource,
 ): OutgoingParts | null {
   const { downstream, environment, record } = exchange
   const { judgement, attributes, snapshot } = judged
@@ -105,10 +102,12 @@ function sendMirrors(
   judged: Judged,
   request: OutgoingRequest,
   { mirrors, timeoutMs }: ForwardAction,
+  facts: FactsSource,
 ): readonly Mirror[] {
   const sent: Mirror[] = []
   for (const model of mirrors) {
-    const mirror = Math.random() * 100 < model.percent ? sendMirror(exchange, judged, request, model, timeoutMs) : null
+    const mirror =
+      Math.random() * 100 < model.percent ? sendMirror(exchange, judged, request, model, timeoutMs, facts) : null
     if (mirror !== null) sent.push(mirror)
   }
   return sent
@@ -120,10 +119,11 @@ function sendMirror(
   request: OutgoingRequest,
   model: MirrorModel,
   timeoutMs: number | null,
+  facts: FactsSource,
 ): Mirror | null {
   // As Envoy: a mirror that does not exist is not missed.
   const cluster = judged.snapshot.clusters.get(model.cluster)
-  const parts = cluster === null ? null : partsFor(exchange, judged, cluster, factsOf(exchange, judged))
+  const parts = cluster === null ? null : partsFor(exchange, judged, cluster, facts)
   if (cluster === null || parts === null) return null
   const hash = hashOf(cluster.model.loadBalancer, request.caller.sourceIp, judged.attributes.http)
   const copy: OutgoingRequest = { ...request, headers: withShadowHost(parts.headers), hash }

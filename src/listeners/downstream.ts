@@ -23,8 +23,8 @@ export type Downstream = {
   sendContinue(): void
   /** A whole answer of our own. `close`: the connection ends after it. Headers are flat, lower case. */
   reply(status: number, headers: string[], body: string | Buffer, close: boolean): void
-  /** Asked for once the body has ended: the request's trailer fields, lower case; null: none, or not to be forwarded. */
-  trailers(): HeaderList | null
+  /** Asked for once the body has ended: the request's trailer fields, lower case; null: none. Absent where they are dropped. */
+  trailers?(): HeaderList | null
   /**
    * Starts an answer from upstream; its body goes into the stream returned. `trailers` is asked when that ends (null: there
    * will be none); HTTP/1.1 callers never see them (behaviour §10.5).

@@ -19,7 +19,7 @@ import { dispatch } from './dispatch.ts'
 import type { Downstream, DownstreamEvents } from './downstream.ts'
 import type { Environment, HttpConnection } from './environment.ts'
 import { Gatekeeper } from './gatekeeper.ts'
-import { factsOf } from './header-facts.ts'
+import { ExchangeFacts } from './header-facts.ts'
 import type { Judged } from './judged.ts'
 import { cutShort, grpcFields, grpcStatusOf, refusalRow, renderRefusal, SERVER, withoutContent } from './reply.ts'
 import { type Asked, askedOf, attributesOf } from './server-of.ts'
@@ -165,9 +165,10 @@ export class Exchange implements DownstreamEvents, Carried {
       return this.#answer(status, [...headers, 'server', SERVER], '', false)
     }
     if (cors !== null) this.#corsFields = cors.fields
-    const answer = routeAnswer(judgement, http, attributes.gatewayPort, factsOf(this, judged))
+    const facts = new ExchangeFacts(this, judged)
+    const answer = routeAnswer(judgement, http, attributes.gatewayPort, facts)
     if (answer !== null) return this.#answerForRoute(answer)
-    const carriage = dispatch(this, judged, this.#fields)
+    const carriage = dispatch(this, judged, this.#fields, facts)
     if ('kind' in carriage) return this.refuse(carriage)
     this.#carriage = carriage
     carriage.start()

@@ -63,11 +63,6 @@ export class Http1Downstream implements Downstream {
     return this.#response
   }
 
-  /** Dropped on this side, as Envoy does: nothing says that they were announced or wanted. */
-  trailers(): null {
-    return null
-  }
-
   reset(): void {
     this.#request.socket.destroy()
   }

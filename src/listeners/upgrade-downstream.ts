@@ -98,11 +98,6 @@ export class UpgradeDownstream implements Downstream {
     return socket
   }
 
-  /** Dropped on this side. */
-  trailers(): null {
-    return null
-  }
-
   reset(): void {
     if (this.#socket instanceof TLSSocket || this.#socket.destroyed) this.#socket.destroy()
     else this.#socket.resetAndDestroy()

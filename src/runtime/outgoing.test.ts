@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { HeaderEdit } from '../model/route.ts'
-import { dressedFields, type FactsFor, isEdited, replaceFields, withShadowHost } from './outgoing.ts'
+import { dressedFields, type FactsSource, isEdited, replaceFields, withShadowHost } from './outgoing.ts'
 
 const edit = (parts: Partial<HeaderEdit>): HeaderEdit => ({ set: [], add: [], remove: [], ...parts })
-const never: FactsFor = () => {
-  throw new Error('nobody edits')
+const never: FactsSource = {
+  factsFor: () => {
+    throw new Error('nobody edits')
+  },
 }
 
 test('withShadowHost: the suffix goes before the port; an IPv6 literal has no room for one; the rest stays', () => {
@@ -41,12 +43,14 @@ test('dressedFields: edits, then our cookie beside theirs, then CORS over all; f
   const headers = ['set-cookie', 'a=1', 'access-control-allow-origin', '*', 'x', '1']
   assert.equal(dressedFields(200, headers, plain, never), headers)
   const asked: unknown[] = []
-  const factsFor: FactsFor = (response) => {
-    asked.push(response)
-    throw new Error('asked')
+  const source: FactsSource = {
+    factsFor: (response) => {
+      asked.push(response)
+      throw new Error('asked')
+    },
   }
   const edits = [null, edit({ set: [['x', '2']], remove: ['set-cookie'] })]
-  assert.throws(() => dressedFields(201, headers, { ...plain, edits }, factsFor), /asked/)
+  assert.throws(() => dressedFields(201, headers, { ...plain, edits }, source), /asked/)
   assert.deepEqual(asked, [{ status: 201, headers }])
   const dressing = { edits: [null], setCookie: 'b=2', corsFields: ['access-control-allow-origin', 'https://a.example'] }
   assert.deepEqual(dressedFields(200, headers, dressing, never), [

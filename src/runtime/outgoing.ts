@@ -14,15 +14,18 @@ import type { Judgement } from './judge.ts'
 /** An answer without an upstream: a redirect or a direct response. Headers are flat, lower case, framing included. */
 export type RouteAnswer = { readonly status: number; readonly headers: HeaderList; readonly body: Buffer }
 
-/** What the operators in header edits may look at. Asked only where a route edits headers; null: the request is edited. */
-export type FactsFor = (response: { readonly status: number; readonly headers: HeaderList } | null) => HeaderFacts
+/** What the operators in header edits may look at. Asked only where a route edits headers. */
+export type FactsSource = {
+  /** `response`: the one that is edited; null: the request is. */
+  factsFor(response: { readonly status: number; readonly headers: HeaderList } | null): HeaderFacts
+}
 
 /** The route's own answer, or null when it forwards. `gatewayPort` is what FROM_REQUEST_PORT means. */
 export function routeAnswer(
   judgement: Judgement,
   http: HttpAttributes,
   gatewayPort: number,
-  factsFor: FactsFor,
+  source: FactsSource,
 ): RouteAnswer | null {
   const { match } = judgement
   if (match === null) return null
@@ -34,7 +37,7 @@ export function routeAnswer(
     const headers = ['location', location, 'content-length', '0']
     return {
       status: action.code,
-      headers: edited(headers, edit, () => factsFor({ status: action.code, headers })),
+      headers: edited(headers, edit, () => source.factsFor({ status: action.code, headers })),
       body: Buffer.alloc(0),
     }
   }
@@ -42,7 +45,7 @@ export function routeAnswer(
   const body = Buffer.from(action.body, 'base64')
   const headers =
     body.length === 0 ? ['content-length', '0'] : ['content-length', String(body.length), 'content-type', 'text/plain']
-  return { status, headers: edited(headers, edit, () => factsFor({ status, headers })), body }
+  return { status, headers: edited(headers, edit, () => source.factsFor({ status, headers })), body }
 }
 
 /** What the exchange knows besides the judgement. */
@@ -76,7 +79,7 @@ export function outgoingParts(
   judgement: Judgement,
   http: HttpAttributes,
   facts: OutgoingFacts,
-  factsFor: FactsFor,
+  source: FactsSource,
 ): OutgoingParts | null {
   const { match, destination } = judgement
   const route = match?.route.model ?? null
@@ -108,7 +111,7 @@ export function outgoingParts(
   return {
     target,
     authority,
-    headers: edits ? edited(headers, requestEdits, () => factsFor(null)) : headers,
+    headers: edits ? edited(headers, requestEdits, () => source.factsFor(null)) : headers,
     requestEdits,
     responseEdits: edits ? [destinationEdits?.response ?? null, routeEdits?.response ?? null] : NO_EDITS,
     timeoutMs: forward?.timeoutMs ?? null,
@@ -134,10 +137,10 @@ export function dressedFields(
   status: number,
   headers: string[],
   { edits, setCookie, corsFields }: Dressing,
-  factsFor: FactsFor,
+  source: FactsSource,
 ): string[] {
   const changes = edits.some((edit) => edit !== null)
-  const fields = changes ? [...editHeaders(headers, edits, factsFor({ status, headers }))] : headers
+  const fields = changes ? [...editHeaders(headers, edits, source.factsFor({ status, headers }))] : headers
   if (setCookie !== null) fields.push('set-cookie', setCookie)
   return corsFields.length === 0 ? fields : [...replaceFields(fields, corsFields)]
 }

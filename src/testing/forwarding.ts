@@ -195,7 +195,7 @@ export function outgoing(request: Partial<OutgoingRequest> = {}): OutgoingReques
     portOverride: null,
     hash: null,
     caller: CALLER,
-    trailers: () => null,
+    trailers: null,
     clientProtocol: 'HTTP/1.1',
     ...request,
   }

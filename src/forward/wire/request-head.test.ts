@@ -14,7 +14,7 @@ const head = (request: Partial<OutgoingRequest>) =>
     portOverride: null,
     hash: null,
     caller: { sourceIp: '10.0.0.1', sourcePort: 1, destinationIp: '10.0.0.2', destinationPort: 2 },
-    trailers: () => null,
+    trailers: null,
     clientProtocol: 'HTTP/1.1',
     ...request,
   })

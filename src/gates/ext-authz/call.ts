@@ -101,7 +101,7 @@ function outgoing(cluster: UpstreamCluster, request: CallRequest): OutgoingReque
       destinationIp: connection.localAddress,
       destinationPort: connection.localPort,
     },
-    trailers: () => null,
+    trailers: null,
     clientProtocol: 'HTTP/1.1',
   }
 }

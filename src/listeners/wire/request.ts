@@ -120,11 +120,6 @@ export class WireRequest implements Downstream, BodySink, AnswerSink {
     return this
   }
 
-  /** Dropped on this side, as Envoy does: nothing says that they were announced or wanted. */
-  trailers(): null {
-    return null
-  }
-
   reset(): void {
     this.over = true
     this.#head = null
