@@ -111,6 +111,31 @@ test('dns: IP literals among the names are the operator’s words; names that fa
   assert.deepEqual(new Set(picks), new Set(['93.184.216.34:81', '127.0.0.1:83']))
 })
 
+test('dns: answers that are there and answers that are awaited count alike, whichever name is first; then nobody waits', async () => {
+  await using server = await startDnsServer(({ name }) => ({
+    kind: 'answer',
+    addresses: [name === 'a.example' ? '93.184.216.34' : '93.184.216.35'],
+    ttl: 30,
+  }))
+  const model = (name: string, ...names: string[]): ClusterModel =>
+    clusterModel(8080, { name, discovery: 'dns', endpoints: names.map((each) => endpoint(each)) })
+  const models = [model('a', 'a.example'), model('ab', 'a.example', 'b.example'), model('ca', 'c.example', 'a.example')]
+  const set = createClusters(models, clusterEnvironment({ dns: { servers: [server.address] } }), null)
+  const cluster = (name: string): UpstreamCluster => set.get(name) as UpstreamCluster
+  const target = { requestedHost: 'site.example', portOverride: null, hash: null, caller: CALLER }
+  assert.equal(await pick(cluster('a')), '93.184.216.34:80')
+  for (const name of ['ab', 'ca']) {
+    // Both at once: the second asks while the first one's answer is on its way.
+    const first = [cluster(name).pick(target), cluster(name).pick(target)]
+    assert.ok(first.every((picked) => picked instanceof Promise))
+    const picks = [...(await Promise.all(first)), cluster(name).pick(target), cluster(name).pick(target)]
+    assert.deepEqual(
+      new Set(picks.map((picked) => (picked instanceof UpstreamEndpoint ? picked.text : String(picked)))),
+      new Set(['93.184.216.34:80', '93.184.216.35:80']),
+    )
+  }
+})
+
 test('dns-first: the first permitted answer only', async () => {
   await using server = await startDnsServer(() => ({
     kind: 'answer',
