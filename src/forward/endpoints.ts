@@ -1,6 +1,6 @@
 /**
- * The addresses behind a cluster at one moment, each judged once when it appears. Resolution hands in answers;
- * picking only reads. Nothing here resolves, dials or waits.
+ * The addresses behind a cluster at one moment, each judged once when it appears. The resolver (resolve.ts) is asked for
+ * the current answers; picking only reads. Nothing here dials.
  */
 import { isIP } from 'node:net'
 import type { ClusterStats } from '../core/stats.ts'
@@ -175,7 +175,11 @@ export class EndpointSet {
     for (let i = 0; i < named.length; i++) {
       const group = named[i] as Group
       const answer = resolver.lookup(group.source.address)
-      if (answer instanceof Promise) return this.#await(resolver, i, answer)
+      if (answer instanceof Promise) {
+        // What has been taken counts now: it may be another by the time that the rest is there.
+        if (this.#changed) this.#arrange()
+        return this.#await(resolver, i, answer)
+      }
       this.#take(group, answer)
     }
     if (this.#changed) this.#arrange()

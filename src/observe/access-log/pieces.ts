@@ -25,7 +25,7 @@ const CONNECTIONS = 256
 const MOMENTS = 64
 /** Texts whose bytes are kept, by their ends. A power of 2. */
 const TEXTS = 256
-/** Characters of a text that is worth keeping: with 256 of them it is 64 KB for a field at most. */
+/** Characters of a text that is worth keeping. With what stands around and escapes it that is half a megabyte for a field at most. */
 const MAX_TEXT = 256
 
 /** Literal text and fields in the order of the line. */

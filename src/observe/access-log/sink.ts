@@ -11,7 +11,7 @@
 import { pino } from 'pino'
 import { LineBuffer } from './line-buffer.ts'
 import { addStdoutWriter, removeStdoutWriter, stdoutIsClaimed } from './stdout-turns.ts'
-import { isStandard, openTarget } from './target.ts'
+import { batchBytes, isStandard, openTarget } from './target.ts'
 
 export type LineSink = {
   /** Takes one whole line, newline included. Never throws, never blocks. */
@@ -43,11 +43,9 @@ type Destination = ReturnType<typeof pino.destination>
 type Code = { readonly code?: string }
 
 const DEFAULT_MAX_BYTES = 8 * 1024 * 1024
-/** Hand over at this many bytes: a write wakes a thread and is told of, which costs more than the bytes of 30 lines … */
-const HAND_OVER_BYTES = 128 * 1024
-/** Lines are written into memory of this size, bytes: once, and as bytes, not as a string that is made anew at every step. */
-const BATCH_BYTES = HAND_OVER_BYTES + 16 * 1024
-/** … or after this long: the contract promises 200 ms from the ending to the write. */
+/** Memory for lines, as a part of what is handed over at a time: most lines that exceed that still fit in. */
+const BATCH_ROOM = 1.25
+/** What is not enough to be handed over is after this long: the contract promises 200 ms from the ending to the write. */
 const BATCH_MS = 100
 const RETRY_MIN_MS = 1
 const RETRY_MAX_MS = 50
@@ -59,7 +57,10 @@ const DEFAULT_FLUSH_MS = 2000
 /** Opens the sink. Throws SinkError when the path cannot be opened. */
 export function createSink(options: SinkOptions): LineSink {
   const maxBytes = options.maxBytes ?? DEFAULT_MAX_BYTES
-  const batch = new LineBuffer(BATCH_BYTES)
+  const fd = openTarget(options.path)
+  const enough = batchBytes(fd)
+  // Lines are written once, and as bytes, not as a string that is made anew at every step.
+  const batch = new LineBuffer(enough * BATCH_ROOM)
   let batchLines = 0
   let timer: NodeJS.Timeout | null = null
   let dropped = 0
@@ -74,7 +75,7 @@ export function createSink(options: SinkOptions): LineSink {
   const onProgress = () => {
     lastError = ''
   }
-  let outlet = createOutlet(openTarget(options.path), report, onProgress)
+  let outlet = createOutlet(fd, report, onProgress)
   /** Outlets of before a reopen that still have bytes to write. */
   const old = new Set<Outlet>()
 
@@ -109,7 +110,7 @@ export function createSink(options: SinkOptions): LineSink {
       return
     }
     batchLines += 1
-    if (batch.length >= HAND_OVER_BYTES) handOver()
+    if (batch.length >= enough) handOver()
     else timer ??= setTimeout(handOver, BATCH_MS)
   }
   const onExit = () => {

@@ -27,6 +27,16 @@ export function openTarget(path: string): number {
   }
 }
 
+/** A write wakes a thread and is told of, which costs more than the bytes of 30 lines. */
+const FILE_BATCH = 128 * 1024
+/** Less than a pipe holds (64 KB): with a reader that keeps up no write stops in the middle of a line, where others could begin theirs. */
+const PIPE_BATCH = 32 * 1024
+
+/** How much is worth writing at a time to an open log, bytes. */
+export function batchBytes(fd: number): number {
+  return fstatSync(fd).isFile() ? FILE_BATCH : PIPE_BATCH
+}
+
 /**
  * Creates a directory and its parents. Not `mkdirSync(…, { recursive: true })`: where the kernel answers ENOENT although
  * the parent is there (below /proc, some network file systems), Node 24 repeats the call forever and the gateway stands still.
