@@ -71,7 +71,8 @@ export async function startBrowser(t: TestContext): Promise<Tab> {
     () => {
       if (child.exitCode !== null) throw new Error(`chromium ended with ${child.exitCode}`)
       try {
-        return Number(readFileSync(join(profile, 'DevToolsActivePort'), 'utf8').split('\n')[0])
+        // Seen between its making and its writing, the file is empty.
+        return Number(readFileSync(join(profile, 'DevToolsActivePort'), 'utf8').split('\n')[0]) || null
       } catch {
         return null
       }
