@@ -6,14 +6,15 @@ export function expectedLine(row: Row, caller: Caller, upstream: string | null):
   const { from, hop, host, gets, request } = row
   const content = contentOf(hop)
   const answered = content === 'http' && typeof gets === 'object' ? gets : null
+  // Whoever does not trust the certificate hangs up; whether its alert is read before that is a race.
+  const mayReset = gets === 'another certificate' || (content === 'tls' && caller.hurries === true)
   return {
     method: answered === null ? null : (request?.method ?? 'GET'),
     path: answered === null ? null : (request?.path ?? '/'),
     protocol: answered === null ? null : caller.protocol,
     authority: answered === null ? null : host,
     response_code: answered?.status ?? 0,
-    // Whoever does not trust the certificate hangs up; whether its alert is read before that is a race.
-    response_flags: gets === 'another certificate' ? oneOf('DC', '-') : '-',
+    response_flags: mayReset ? oneOf('DC', '-') : '-',
     user_agent: answered === null ? null : (request?.headers?.['user-agent'] ?? ANY),
     x_forwarded_for: answered === null ? null : '127.0.0.1',
     upstream_host: upstream,

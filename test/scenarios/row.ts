@@ -114,6 +114,8 @@ export type Caller = {
   sni(port: number): string
   /** Hops it cannot speak, or need not, and why. */
   readonly unspoken: Readonly<Partial<Record<Hop, string>>>
+  /** It closes TLS of its own without waiting for the site's last words: those that come then reset the connection (`DC`). */
+  readonly hurries?: boolean
   start(context: CallerContext): Promise<Speak>
 }
 

@@ -17,6 +17,7 @@ function curl(protocol: 'HTTP/1.1' | 'HTTP/2'): Caller {
     // The name in the URL is the SNI and the name that is verified.
     sni: () => GATEWAY_NAME,
     unspoken: UNSPOKEN.curl[protocol],
+    hurries: true,
     start: async ({ t, harness, siteCa }) => {
       const files = scratch(t)
       const svid = workloadFilesIn(files, harness)
