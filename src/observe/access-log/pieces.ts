@@ -64,15 +64,14 @@ export class PieceBuilder {
     const groups: Field[][] = []
     for (const field of this.#fields) {
       const group = groups.at(-1)
-      if (group !== undefined && group[0]?.lasts === field.lasts && field.lasts !== 'often') group.push(field)
+      if (group !== undefined && group[0]?.lasts === field.lasts) group.push(field)
       else groups.push([field])
     }
     const write: Piece = (_, line) => line.run(end)
     const last = groups.at(-1)
     // The end of the line is kept with what stands before it.
-    if (last !== undefined && last[0]?.lasts !== 'often')
-      last.push({ lasts: last[0]?.lasts ?? 'line', read: null, write })
-    else groups.push([{ lasts: 'line', read: null, write }])
+    if (last !== undefined) last.push({ lasts: last[0]?.lasts ?? 'line', read: null, write })
+    else return [write]
     return groups.flatMap((group) => KEEP[group[0]?.lasts ?? 'line'](group))
   }
 
@@ -88,8 +87,8 @@ const KEEP: Readonly<Record<Lifetime, (fields: readonly Field[]) => readonly Pie
   line: (fields) => fields.map(({ write }) => write),
   few: (fields) => [keptByValues(fields)],
   often: (fields) => fields.map(keptByText),
-  moment: (fields) => [keptByMoment(fields)],
-  connection: (fields) => [keptByConnection(fields)],
+  moment: (fields) => [keptByKey(fields, MOMENTS, momentOf, Math.floor)],
+  connection: (fields) => [keptByKey(fields, CONNECTIONS, connectionOf, numberOf)],
 }
 
 function bytesOf(write: (line: LineBuffer) => void): Uint8Array {
@@ -121,35 +120,30 @@ function areValues(values: readonly LogValue[], readers: readonly Reader[], reco
   return true
 }
 
-type Kept = { readonly of: Connection; readonly bytes: Uint8Array }
+const connectionOf = ({ connection }: ExchangeRecord): Connection => connection
+const numberOf = ({ id }: Connection): number => id
+const momentOf = ({ startedAt }: ExchangeRecord): number => startedAt
 
-/** By the last digits of the connection's number, so that it takes neither a search nor memory for all of them. */
-function keptByConnection(fields: readonly Field[]): Piece {
+/**
+ * By what alone decides the values. Where it is kept say the last digits of its number, so that it takes neither a search
+ * nor memory for all of them. `slots` is a power of 2.
+ */
+function keptByKey<K>(
+  fields: readonly Field[],
+  slots: number,
+  keyOf: (record: ExchangeRecord) => K,
+  digitsOf: (key: K) => number,
+): Piece {
   const pieces = fields.map(({ write }) => write)
-  const kept = Array.from({ length: CONNECTIONS }, (): Kept | null => null)
+  const kept = Array.from({ length: slots }, (): { readonly of: K; readonly bytes: Uint8Array } | null => null)
   return (record, line) => {
-    const { connection } = record
-    const slot = connection.id & (CONNECTIONS - 1)
+    const key = keyOf(record)
+    const slot = digitsOf(key) & (slots - 1)
     const known = kept[slot]
-    if (known?.of === connection) return line.run(known.bytes)
+    if (known?.of === key) return line.run(known.bytes)
     const start = line.length
     for (const piece of pieces) piece(record, line)
-    kept[slot] = { of: connection, bytes: line.since(start) }
-  }
-}
-
-/** As by connection. */
-function keptByMoment(fields: readonly Field[]): Piece {
-  const pieces = fields.map(({ write }) => write)
-  const kept = Array.from({ length: MOMENTS }, (): { readonly at: number; readonly bytes: Uint8Array } | null => null)
-  return (record, line) => {
-    const at = record.startedAt
-    const slot = Math.floor(at) & (MOMENTS - 1)
-    const known = kept[slot]
-    if (known?.at === at) return line.run(known.bytes)
-    const start = line.length
-    for (const piece of pieces) piece(record, line)
-    kept[slot] = { at, bytes: line.since(start) }
+    kept[slot] = { of: key, bytes: line.since(start) }
   }
 }
 
