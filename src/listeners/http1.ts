@@ -63,8 +63,7 @@ export function createHttp1Server(limits: Settings['http'], handlers: Http1Handl
       if (downstream.body !== null) reading.set(request.socket, { request, response, events, broken: false })
       response.once('close', () => {
         events.onClose(response.writableFinished)
-        // Answered before the request was over (an upstream's early 413): nobody reads the rest of it. As Envoy, close.
-        if (downstream.body !== null && !request.complete && !request.socket.destroyed) lingeringClose(request.socket)
+        if (downstream.body !== null && !request.complete) setImmediate(leaveUnread, request)
       })
       request.on('error', () => {})
       response.on('error', () => {})
@@ -97,8 +96,8 @@ export function createHttp1Server(limits: Settings['http'], handlers: Http1Handl
     current.broken = true
     const { response, events } = current
     // Answered already (an early answer, a refusal): there is nothing more to say, only to close.
-    if (response.writableFinished) lingeringClose(socket)
-    else if (response.writableEnded) response.once('close', () => lingeringClose(socket))
+    if (response.writableFinished) leave(socket)
+    else if (response.writableEnded) response.once('close', () => leave(socket))
     else events.onBodyMalformed(code)
   })
   const apply = (next: Settings['http']) => {
@@ -116,6 +115,21 @@ export function createHttp1Server(limits: Settings['http'], handlers: Http1Handl
     closeIdle: () => server.closeIdleConnections(),
     close: () => void server.close(() => {}),
   }
+}
+
+/**
+ * Answered before the request was over (an upstream's early 413): nobody reads the rest of it. As Envoy, close. Called when
+ * the parser has read all that had come: it calls back in the middle of that, too.
+ */
+function leaveUnread(request: IncomingMessage): void {
+  if (!request.complete && !request.socket.destroyed) leave(request.socket)
+}
+
+/** Ends a connection behind its last answer. What still arrives is no request any more: nobody would answer it. */
+function leave(socket: Socket): void {
+  const http = httpConnections.get(socket)
+  if (http !== undefined) http.poisoned = true
+  lingeringClose(socket)
 }
 
 /** No request waits for its answer: one for another protocol would come out of turn. */

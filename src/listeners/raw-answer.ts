@@ -18,12 +18,17 @@ export function lastHead(status: number, headers: readonly string[]): string {
   return rawHead(status, [...headers, ...(dated ? [] : ['date', new Date().toUTCString()]), 'connection', 'close'])
 }
 
+/** Being ended already: asked for again, that would cut them short. */
+const lingering = new WeakSet<Socket>()
+
 /**
  * Ends a connection after what is still to be written. What the caller goes on sending is thrown away meanwhile: with
  * unread bytes the system would send RST, and the answer would be lost on its way.
  */
 export function lingeringClose(socket: Socket, last: string | null = null): void {
+  if (lingering.has(socket)) return
   if (!socket.writable) return void socket.destroy()
+  lingering.add(socket)
   if (last === null) socket.end()
   else socket.end(last)
   socket.resume()

@@ -15,6 +15,9 @@ import { eventually } from './eventually.ts'
 
 const SERVER = ['/usr/bin/redis-server', '/usr/local/bin/redis-server'].find((file) => existsSync(file)) ?? null
 
+/** For a command, on a machine that has much else to do, milliseconds. */
+const COMMAND_MS = 30_000
+
 /** For node:test's `skip`. */
 export const skipWithoutRedis: string | false =
   SERVER === null ? 'redis-server is not installed (Debian: apt-get install redis-server)' : false
@@ -75,7 +78,7 @@ export class RedisServer {
   /** What redis-cli prints. */
   async command(...args: readonly string[]): Promise<string> {
     const cli = ['-h', '127.0.0.1', '-p', String(this.port), ...(this.#options.cli ?? []), ...args]
-    const { stdout, stderr } = await promisify(execFile)('redis-cli', cli, { timeout: 5000 })
+    const { stdout, stderr } = await promisify(execFile)('redis-cli', cli, { timeout: COMMAND_MS })
     if (stderr.includes('Could not connect')) throw new Error(stderr)
     return stdout.trim()
   }
@@ -116,10 +119,10 @@ export function redisSettings(port: number, more: object = {}): RedisSettings {
   return settings
 }
 
-/** A port that nobody listens on at this moment. */
+/** A port that nobody listens on at this moment. `low`: 10,000 above it is below those the system gives to connections, too. */
 async function freeRedisPort(low: boolean): Promise<number> {
   const server = net.createServer()
-  server.listen(low ? 10_000 + Math.floor(Math.random() * 20_000) : 0, '127.0.0.1')
+  server.listen(low ? 10_000 + Math.floor(Math.random() * 12_000) : 0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as net.AddressInfo
   server.close()
