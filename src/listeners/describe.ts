@@ -15,11 +15,18 @@ export function describeRequest(record: ExchangeRecord, downstream: Downstream):
   record.protocol = protocol
   record.authority = authorities[0] ?? null
   record.requestHeaders = headers
-  record.isGrpc = headerValue(headers, 'content-type')?.startsWith('application/grpc') === true
+  record.isGrpc = isGrpc(headerValue(headers, 'content-type') ?? '')
   record.requestId = headerValue(headers, 'x-request-id') ?? randomUUID()
   const forwarded = headerValue(headers, 'x-forwarded-for')
   record.xForwardedFor = forwarded === null ? remoteAddress : `${forwarded},${remoteAddress}`
   record.traceId = traceIdOf(headers)
+}
+
+const GRPC = 'application/grpc'
+
+/** Also with a format behind `+`; `application/grpc-web` is none: its callers read HTTP (Envoy Grpc::Common::hasGrpcContentType). */
+function isGrpc(contentType: string): boolean {
+  return contentType.startsWith(GRPC) && (contentType.length === GRPC.length || contentType[GRPC.length] === '+')
 }
 
 /** What says that somebody else than the caller ended it. */

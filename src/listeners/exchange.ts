@@ -21,7 +21,16 @@ import type { Environment, HttpConnection } from './environment.ts'
 import { Gatekeeper } from './gatekeeper.ts'
 import { ExchangeFacts } from './header-facts.ts'
 import type { Judged } from './judged.ts'
-import { cutShort, grpcFields, grpcStatusOf, refusalRow, renderRefusal, SERVER, withoutContent } from './reply.ts'
+import {
+  cutShort,
+  grpcFields,
+  grpcStatusOf,
+  isBare,
+  refusalRow,
+  renderRefusal,
+  SERVER,
+  withoutContent,
+} from './reply.ts'
 import { type Asked, askedOf, attributesOf } from './server-of.ts'
 import { MAX_TIMER_MS } from './timer.ts'
 
@@ -216,14 +225,14 @@ export class Exchange implements DownstreamEvents, Carried {
   #answer(status: number, headers: HeaderList, body: string | Buffer, close: boolean): void {
     const { downstream, environment, record } = this
     this.#stopDelay()
-    // A route may answer with any status; of these a body, or word of one, would be read as the next answer.
-    const bare = status === 204 || status === 205 || status === 304
-    const fields = bare ? withoutContent(headers) : [...headers]
+    const [fields, content] = isBare(status) ? [withoutContent(headers), ''] : [[...headers], body]
+    // gRPC's answer is a head alone; over HTTP/1 that has to be said (as Envoy's codec does).
+    if (record.grpcStatus !== null && downstream.protocol !== 'HTTP/2') fields.push('content-length', '0')
     record.responseCode = status
     record.responseHeaders = fields
     record.responseDurationMs = Math.round(performance.now() - this.startedAt)
-    record.bytesSent = bare || downstream.method === 'HEAD' ? 0 : Buffer.byteLength(body)
-    downstream.reply(status, fields, bare ? '' : body, close || environment.draining())
+    record.bytesSent = downstream.method === 'HEAD' ? 0 : Buffer.byteLength(content)
+    downstream.reply(status, fields, content, close || environment.draining())
   }
 
   #stopDelay(): void {

@@ -95,6 +95,11 @@ export function cutShort(
   downstream.reset()
 }
 
+/** A route may answer with any status; of these a body, or word of one, would be read as the next answer. */
+export function isBare(status: number): boolean {
+  return status === 204 || status === 205 || status === 304
+}
+
 /** For a status that has no body (RFC 9110 §6.4.1). */
 export function withoutContent(headers: HeaderList): string[] {
   return headers.filter((_, i) => !CONTENT.has(headers[i - (i % 2)] as string))

@@ -58,7 +58,7 @@ export type ExchangeRecord = {
   reason: Reason | null
   /** gRPC status the caller was given, when the request was gRPC and it is known. */
   grpcStatus: number | null
-  /** True for requests with content-type application/grpc*. */
+  /** True for requests with content-type application/grpc or application/grpc+…. */
   isGrpc: boolean
 }
 

@@ -43,7 +43,9 @@ function expectedFields(message: Message, requestId: string): string[] {
     const value = message.fields[i + 1] as string
     if (REMOVED.has(name) || FRAMING.has(name) || named.has(name) || /^x-(?:forwarded|envoy|sallyport)-/.test(name))
       continue
-    if (name === 'cookie' && cookie !== -1) out[cookie] += `; ${value}`
+    if (name === 'cookie' && cookie !== -1)
+      // Empty ones leave as nothing (test/regression/empty-cookies.test.ts).
+      out[cookie] = [out[cookie], value].filter((each) => each !== '').join('; ')
     else {
       out.push(name, value)
       if (name === 'cookie') cookie = out.length - 1

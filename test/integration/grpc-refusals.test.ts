@@ -125,13 +125,18 @@ test('other local answers become the gRPC status of their HTTP status', async (t
   await harness.stop(cases.length)
 })
 
-test('content-type decides: application/grpc over HTTP/1.1 counts, application/json does not', async (t) => {
+test('content-type decides: application/grpc over HTTP/1.1 counts, grpc-web and application/json do not', async (t) => {
   const { harness, mesh } = await start(t, [policyYaml('deny', 'DENY', [{}])])
   const socket = await meshConnect(mesh)
-  const grpc = await request(socket, HOST, { method: 'POST', headers: { 'content-type': 'application/grpc' } })
-  assert.deepEqual([grpc.status, grpc.headers['grpc-status'], grpc.body], [200, '7', ''])
-  const json = await request(socket, HOST, { method: 'POST', headers: { 'content-type': 'application/json' } })
-  assert.deepEqual([json.status, json.headers['grpc-status'], json.body], [403, undefined, 'RBAC: access denied'])
+  const ask = (type: string) => request(socket, HOST, { method: 'POST', headers: { 'content-type': type } })
+  for (const type of ['application/grpc', 'application/grpc+proto']) {
+    const { status, headers, body } = await ask(type)
+    assert.deepEqual([status, headers['grpc-status'], headers['content-length'], body], [200, '7', '0', ''], type)
+  }
+  for (const type of ['application/json', 'application/grpc-web+proto', 'application/grpcx']) {
+    const { status, headers, body } = await ask(type)
+    assert.deepEqual([status, headers['grpc-status'], body], [403, undefined, 'RBAC: access denied'], type)
+  }
   socket.destroy()
-  await harness.stop(2)
+  await harness.stop(5)
 })
