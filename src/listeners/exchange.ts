@@ -21,16 +21,7 @@ import type { Environment, HttpConnection } from './environment.ts'
 import { Gatekeeper } from './gatekeeper.ts'
 import { ExchangeFacts } from './header-facts.ts'
 import type { Judged } from './judged.ts'
-import {
-  cutShort,
-  grpcFields,
-  grpcStatusOf,
-  isBare,
-  refusalRow,
-  renderRefusal,
-  SERVER,
-  withoutContent,
-} from './reply.ts'
+import { asGrpc, contentOf, cutShort, refusalRow, renderRefusal, SERVER } from './reply.ts'
 import { type Asked, askedOf, attributesOf } from './server-of.ts'
 import { MAX_TIMER_MS } from './timer.ts'
 
@@ -200,8 +191,9 @@ export class Exchange implements DownstreamEvents, Carried {
     record.upstreamCluster = null
     const fields = [...replaceFields(headers, this.#fields), 'server', SERVER]
     if (!record.isGrpc) return this.#answer(status, fields, body, false)
-    record.grpcStatus = grpcStatusOf(status)
-    this.#answer(200, [...grpcFields(record.grpcStatus, body.toString()), ...withoutContent(fields)], '', false)
+    const reply = asGrpc(status, fields, body.toString())
+    record.grpcStatus = reply.grpcStatus
+    this.#answer(200, reply.headers, '', false)
   }
 
   refuse(refusal: Refusal): void {
@@ -225,9 +217,8 @@ export class Exchange implements DownstreamEvents, Carried {
   #answer(status: number, headers: HeaderList, body: string | Buffer, close: boolean): void {
     const { downstream, environment, record } = this
     this.#stopDelay()
-    const [fields, content] = isBare(status) ? [withoutContent(headers), ''] : [[...headers], body]
-    // gRPC's answer is a head alone; over HTTP/1 that has to be said (as Envoy's codec does).
-    if (record.grpcStatus !== null && downstream.protocol !== 'HTTP/2') fields.push('content-length', '0')
+    const headOnly = record.grpcStatus !== null && downstream.protocol !== 'HTTP/2'
+    const [fields, content] = contentOf(status, headers, body, headOnly)
     record.responseCode = status
     record.responseHeaders = fields
     record.responseDurationMs = Math.round(performance.now() - this.startedAt)

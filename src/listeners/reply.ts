@@ -30,15 +30,25 @@ const GRPC_STATUS: Readonly<Record<number, number>> = {
 }
 
 /** Of an answer of our own with this HTTP status. */
-export function grpcStatusOf(status: number): number {
+function grpcStatusOf(status: number): number {
   return GRPC_STATUS[status] ?? 2
 }
 
 /** Longer ones are left out: the limit on what clients take as fields is theirs to set, and low. */
 const MAX_MESSAGE = 4096
 
+/** A route's own answer with this status and these fields, to a gRPC caller. `message`: what its body would have been. */
+export function asGrpc(
+  status: number,
+  fields: HeaderList,
+  message: string,
+): { grpcStatus: number; headers: HeaderList } {
+  const grpcStatus = grpcStatusOf(status)
+  return { grpcStatus, headers: [...grpcFields(grpcStatus, message), ...withoutContent(fields)] }
+}
+
 /** A "trailers-only" answer. `message`: what the body would have been. */
-export function grpcFields(grpcStatus: number, message: string): string[] {
+function grpcFields(grpcStatus: number, message: string): string[] {
   const fields = ['content-type', 'application/grpc', 'grpc-status', String(grpcStatus)]
   if (message !== '' && message.length <= MAX_MESSAGE) fields.push('grpc-message', encodeGrpcMessage(message))
   return fields
@@ -95,13 +105,22 @@ export function cutShort(
   downstream.reset()
 }
 
-/** A route may answer with any status; of these a body, or word of one, would be read as the next answer. */
-export function isBare(status: number): boolean {
-  return status === 204 || status === 205 || status === 304
+/**
+ * Fields and body of an answer of our own. A route may answer with any status; of some a body, or word of one, would be read
+ * as the next answer. `headOnly`: gRPC's over HTTP/1, where that has to be said (as Envoy's codec does).
+ */
+export function contentOf(
+  status: number,
+  fields: HeaderList,
+  body: string | Buffer,
+  headOnly: boolean,
+): readonly [string[], string | Buffer] {
+  if (status === 204 || status === 205 || status === 304) return [withoutContent(fields), '']
+  return headOnly ? [[...fields, 'content-length', '0'], ''] : [[...fields], body]
 }
 
 /** For a status that has no body (RFC 9110 §6.4.1). */
-export function withoutContent(headers: HeaderList): string[] {
+function withoutContent(headers: HeaderList): string[] {
   return headers.filter((_, i) => !CONTENT.has(headers[i - (i % 2)] as string))
 }
 
