@@ -121,9 +121,10 @@ export class WireConnection implements RequestCarrier, ReaderEvents, Hearer, Ask
     this.#host.wheel.disarm(this.timer)
     if (this.#intake.stopped) this.#host.wheel.arm(this.timer, PROBE_MS)
     this.#used = true
-    // Sent ahead it stays a request, which cannot change the protocol.
-    if (!ahead && asksToUpgrade(head.fields)) this.#handOver(head, buffer.subarray(end))
-    else this.#request = new WireRequest(this, head)
+    const upgrades = asksToUpgrade(head.fields)
+    // Sent ahead it stays a request, which cannot change the protocol. What follows may be meant as HTTP or not: it ends there.
+    if (upgrades && !ahead) this.#handOver(head, buffer.subarray(end))
+    else this.#request = new WireRequest(this, head, upgrades)
   }
 
   /** Read to its end it is judged with the others of this turn (turn.ts); one whose body is on its way, now. */

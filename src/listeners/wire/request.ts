@@ -64,7 +64,8 @@ export class WireRequest implements Downstream, BodySink, AnswerSink {
   #stream: ResponseStream | null = null
   #flow: Pick<BodyFlow, 'resume'> | null = null
 
-  constructor(carrier: RequestCarrier, head: RequestHead) {
+  /** `last`: nothing behind it is a request of this connection. */
+  constructor(carrier: RequestCarrier, head: RequestHead, last: boolean) {
     const { fields } = head
     this.#carrier = carrier
     this.protocol = head.minorVersion === 1 ? 'HTTP/1.1' : 'HTTP/1.0'
@@ -73,7 +74,7 @@ export class WireRequest implements Downstream, BodySink, AnswerSink {
     this.headers = fields
     this.body = head.framing === 0 ? null : new RequestBody(carrier)
     const authorities: string[] = []
-    let keepAlive = head.minorVersion === 1
+    let keepAlive = head.minorVersion === 1 && !last
     let expected: string | null = null
     for (let i = 0; i < fields.length; i += 2) {
       const name = fields[i]
