@@ -1,6 +1,4 @@
-/**
- * HTTP/1.1 on one accepted socket: requests as they are read, one exchange at a time, time-outs, its end. Closed on any doubt.
- */
+/** HTTP/1.1 on one accepted socket: requests as they are read, one exchange at a time, time-outs. Closed on any doubt. */
 import type { Socket } from 'node:net'
 import type { RequestHead } from '../../core/http1/request-head.ts'
 import type { RefusalKind } from '../../core/refusal.ts'
@@ -121,10 +119,10 @@ export class WireConnection implements RequestCarrier, ReaderEvents, Hearer, Ask
     this.#host.wheel.disarm(this.timer)
     if (this.#intake.stopped) this.#host.wheel.arm(this.timer, PROBE_MS)
     this.#used = true
-    const upgrades = asksToUpgrade(head.fields)
-    // Sent ahead it stays a request, which cannot change the protocol. What follows may be meant as HTTP or not: it ends there.
-    if (upgrades && !ahead) this.#handOver(head, buffer.subarray(end))
-    else this.#request = new WireRequest(this, head, upgrades)
+    const last = asksToUpgrade(head.fields)
+    // Sent ahead it stays a request, which cannot change the protocol; nobody can know what the bytes behind it are.
+    if (last && !ahead) return this.#handOver(head, buffer.subarray(end))
+    this.#request = new WireRequest(this, head, last)
   }
 
   /** Read to its end it is judged with the others of this turn (turn.ts); one whose body is on its way, now. */
