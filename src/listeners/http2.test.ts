@@ -8,7 +8,7 @@ import { testSettings } from '../testing/resources.ts'
 import type { Downstream } from './downstream.ts'
 import { type Http2Handlers, serveHttp2 } from './http2.ts'
 
-const LIVENESS_MS = 50
+const HOUR_MS = 3_600_000
 const GET = [
   [':method', 'GET'],
   [':scheme', 'http'],
@@ -22,12 +22,18 @@ type Served = {
   readonly requested: Promise<void>
 }
 
+type Options = {
+  readonly idleTimeoutMs?: number
+  /** How often a caller is asked whether it is there; not, unless said: FrameClient never answers. */
+  readonly livenessMs?: number
+  readonly answer?: (downstream: Downstream) => void
+}
+
 /** Serves one connection, which `dial` makes; its requests are not answered unless `answer` does. */
 async function serveOne(
   t: TestContext,
   dial: (port: number) => { destroy(): unknown },
-  idleTimeoutMs = 3_600_000,
-  answer: (downstream: Downstream) => void = () => {},
+  { idleTimeoutMs = HOUR_MS, livenessMs = HOUR_MS, answer = () => {} }: Options = {},
 ): Promise<Served> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -45,7 +51,7 @@ async function serveOne(
     failed: () => {},
   }
   const limits = { ...testSettings().http, idleTimeoutMs }
-  const { session } = serveHttp2(socket, limits, handlers, LIVENESS_MS)
+  const { session } = serveHttp2(socket, limits, handlers, livenessMs)
   t.after(() => {
     client.destroy()
     session.destroy()
@@ -55,29 +61,37 @@ async function serveOne(
 }
 
 test('a caller with an open stream that answers no PING is gone', async (t) => {
-  const { session, ended } = await serveOne(t, (port) => {
-    const socket = connectTcp({ host: '127.0.0.1', port })
-    new FrameClient(socket).request(1, GET)
-    return socket
-  })
+  const { session, ended } = await serveOne(
+    t,
+    (port) => {
+      const socket = connectTcp({ host: '127.0.0.1', port })
+      new FrameClient(socket).request(1, GET)
+      return socket
+    },
+    { livenessMs: 50 },
+  )
   await once(session, 'close')
   assert.deepEqual(ended, [false])
 })
 
 test('a caller that answers them may take as long as it likes', async (t) => {
   const { promise: asked, resolve } = Promise.withResolvers<void>()
-  const { session, ended, requested } = await serveOne(t, (port) => {
-    const client = connect(`http://127.0.0.1:${port}`)
-    client.on('error', () => {})
-    let pings = 0
-    // Each comes after the one before was answered.
-    client.on('ping', () => {
-      pings += 1
-      if (pings === 4) resolve()
-    })
-    client.request({ ':path': '/' }).on('error', () => {})
-    return client
-  })
+  const { session, ended, requested } = await serveOne(
+    t,
+    (port) => {
+      const client = connect(`http://127.0.0.1:${port}`)
+      client.on('error', () => {})
+      let pings = 0
+      // Each comes after the one before was answered.
+      client.on('ping', () => {
+        pings += 1
+        if (pings === 4) resolve()
+      })
+      client.request({ ':path': '/' }).on('error', () => {})
+      return client
+    },
+    { livenessMs: 1000 },
+  )
   await requested
   await asked
   assert.deepEqual([session.destroyed, ended], [false, []])
@@ -102,7 +116,7 @@ test('a session without streams ends after the idle timeout; the time begins ane
       }, 2 * idleMs)
       return client
     },
-    idleMs,
+    { idleTimeoutMs: idleMs },
   )
   assert.equal(await closed, 0)
   assert.ok(performance.now() - endedAt >= idleMs - 20)
@@ -119,10 +133,7 @@ test('an answer that is cut is reset, and does not look whole before that', asyn
       resolve(client)
       return socket
     },
-    undefined,
-    (downstream) => {
-      downstream.start(200, [], false, null).write('half', () => downstream.reset())
-    },
+    { answer: (downstream) => void downstream.start(200, [], false, null).write('half', () => downstream.reset()) },
   )
   const client = await dialled
   const end = await client.endOf(1)
@@ -141,11 +152,12 @@ test('a long answer to a caller who reads slowly ends with END_STREAM', async (t
       resolve(client)
       return socket
     },
-    undefined,
-    (downstream) => {
-      const sink = downstream.start(200, [], false, null)
-      for (let i = 0; i < 10; i++) sink.write(Buffer.alloc(size / 10))
-      setImmediate(() => sink.end())
+    {
+      answer: (downstream) => {
+        const sink = downstream.start(200, [], false, null)
+        for (let i = 0; i < 10; i++) sink.write(Buffer.alloc(size / 10))
+        setImmediate(() => sink.end())
+      },
     },
   )
   const client = await dialled

@@ -132,8 +132,10 @@ async function freeRedisPort(low: boolean): Promise<number> {
 
 export type Detour = {
   readonly port: number
-  /** Milliseconds that every answer is held back. */
+  /** Milliseconds that every answer is late. */
   delayMs: number
+  /** Answers are kept for as long as it is true. */
+  held: boolean
   /** Answers that are no Redis', in place of the real ones. */
   garbage: boolean
   close(): Promise<void>
@@ -143,6 +145,7 @@ export type Detour = {
 export async function detourTo(port: number): Promise<Detour> {
   const sockets = new Set<net.Socket>()
   const state = { delayMs: 0, garbage: false }
+  let kept: (() => void)[] | null = null
   const server = net.createServer((near) => {
     const far = net.connect(port, '127.0.0.1')
     for (const [socket, other] of [
@@ -162,8 +165,10 @@ export async function detourTo(port: number): Promise<Detour> {
     })
     far.on('data', (chunk) => {
       const { delayMs } = state
-      if (delayMs === 0) near.write(chunk)
-      else setTimeout(() => !near.destroyed && near.write(chunk), delayMs)
+      const answer = () => !near.destroyed && near.write(chunk)
+      if (kept !== null) kept.push(answer)
+      else if (delayMs === 0) answer()
+      else setTimeout(answer, delayMs)
     })
   })
   server.listen(0, '127.0.0.1')
@@ -175,6 +180,14 @@ export async function detourTo(port: number): Promise<Detour> {
     },
     set delayMs(value) {
       state.delayMs = value
+    },
+    get held() {
+      return kept !== null
+    },
+    set held(value) {
+      const answers = kept ?? []
+      kept = value ? answers : null
+      if (!value) for (const answer of answers) answer()
     },
     get garbage() {
       return state.garbage

@@ -128,21 +128,24 @@ test('a bucket fills again at its rate, never beyond: burst + rate × t in any t
   const fast = limit(rate(100, 1000, 20))
   const since = performance.now()
   let passed = 0
-  while (performance.now() - since < 1500) {
+  while (passed < 120) {
     passed += allowed(await Promise.all(all.map(async (store) => store.take(fast, 'k', 1))))
     await delay(1)
   }
+  // That it comes to an end shows that it does fill.
   const most = 20 + (100 * (performance.now() - since)) / 1000 + 1
   assert.ok(passed <= most, `${passed} > ${most}`)
-  assert.ok(passed >= 20 + 100, `${passed}: it does fill`)
 })
 
 test('bytes are charged as they have flowed: below nothing, then nobody until it is made up', { skip }, async (t) => {
   const [one, two] = (await stores(t, 2)) as readonly [RedisLimitStore, RedisLimitStore]
+  // Half a second's worth is made up in thirty: what is waited for in between stays true for long.
+  const slow = limit(rate(1000, 60_000, 1000), 'bytes')
+  assert.equal((await one.take(slow, 'k', 0))?.allowed, true)
+  await one.charge(slow, 'k', 500)
+  await eventually('the other knows', async () => ((await two.take(slow, 'k', 0))?.remaining ?? 1000) <= 990)
   const bytes = limit(rate(1000, 1000, 1000), 'bytes')
   assert.equal((await one.take(bytes, 'k', 0))?.allowed, true)
-  await one.charge(bytes, 'k', 500)
-  await eventually('the other knows', async () => ((await two.take(bytes, 'k', 0))?.remaining ?? 1000) <= 990)
   await one.charge(bytes, 'k', 3000)
   await eventually('the other refuses', async () => (await two.take(bytes, 'k', 0))?.allowed === false)
   await eventually('it is made up', async () => (await two.take(bytes, 'k', 0))?.allowed === true)
@@ -231,7 +234,7 @@ test('a store that cannot be asked: null within the deadline, from everything; w
 }, async (t) => {
   const own = await RedisServer.start()
   t.after(() => own.close())
-  const settings = redisSettings(own.port, { timeout: '50ms' })
+  const settings = redisSettings(own.port, { timeout: '500ms' })
   const link = new RedisLink(settings, createLog({ write: () => true }, 'off'))
   const store = new RedisLimitStore(settings, link)
   t.after(async () => {
