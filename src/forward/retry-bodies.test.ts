@@ -67,7 +67,7 @@ for (const [engine, create] of Object.entries(ENGINES)) {
   test(`${engine}: a try that takes too long is replaced; the last one is 504`, async () => {
     await using failing = await failingOrigin(1, () => undefined)
     using upstream = testUpstream(clusterModel(failing.origin.port), undefined, { forwarder: create() })
-    const policy = { perTryTimeoutMs: 80, on: ['gateway-error'] }
+    const policy = { perTryTimeoutMs: 500, on: ['gateway-error'] }
     const sent = upstream.send({}, retryModel(policy))
     assert.equal(responseOf(await sent.outcome).status, 200)
     assert.deepEqual(sent.notes, ['retry 2'])

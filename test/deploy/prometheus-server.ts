@@ -29,7 +29,7 @@ export type Prometheus = {
   alerts(): Promise<readonly { readonly name: string; readonly state: string }[]>
   /** Of the one target: up or down, and why. */
   target(): Promise<{ readonly health: string; readonly lastError: string }>
-  /** Waits until `count` more scrapes are done. */
+  /** Waits until `count` more scrapes have succeeded. */
   scraped(count: number): Promise<void>
 }
 
@@ -133,7 +133,7 @@ function client(port: number): Prometheus {
       return activeTargets[0] ?? { health: 'missing', lastError: '' }
     },
     scraped: async (count) => {
-      const time = async () => (await query('timestamp(up)'))[0]?.value ?? 0
+      const time = async () => (await query('timestamp(up) and up == 1'))[0]?.value ?? 0
       for (let i = 0; i < count; i += 1) {
         const before = await time()
         // Not `eventually`: a query every 5 ms would take the processor from the gateway.

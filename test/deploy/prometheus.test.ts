@@ -83,7 +83,10 @@ test('every panel, rule and query of Istio’s dashboards finds data in a real P
     [...pending].map(([expr, where]) => `${where}: ${expr}`),
     [],
   )
-  assert.deepEqual(await prometheus.target(), { ...(await prometheus.target()), health: 'up', lastError: '' })
+  await eventually('the target is up', async () => {
+    const { health, lastError } = await prometheus.target()
+    return health === 'up' && lastError === ''
+  })
 
   await t.test('the numbers are those of the traffic', async () => {
     await prometheus.scraped(2)

@@ -123,10 +123,10 @@ test(`field ${POOL}.tcp.connectTimeout: for TCP and the TLS handshake`, async (t
 })
 
 test(`field ${POOL}.tcp.idleTimeout: of tunnels, in place of the bootstrap's`, async (t) => {
-  const patient = await tunnels(t, { idleTimeout: '1h' }, { tunnels: { idleTimeout: '400ms' } })
-  const endless = await tunnels(t, { idleTimeout: '0s' }, { tunnels: { idleTimeout: '400ms' } })
+  const patient = await tunnels(t, { idleTimeout: '1h' }, { tunnels: { idleTimeout: '2s' } })
+  const endless = await tunnels(t, { idleTimeout: '0s' }, { tunnels: { idleTimeout: '2s' } })
   const kept = [await opened(patient), await opened(endless)]
-  const harness = await tunnels(t, { idleTimeout: '400ms' })
+  const harness = await tunnels(t, { idleTimeout: '2s' })
   const { near } = await opened(harness)
   await near.closed
   const [line] = await harness.lines(1)
@@ -143,9 +143,9 @@ test(`field ${POOL}.tcp.idleTimeout: of tunnels, in place of the bootstrap's`, a
 
 test(`field ${POOL}.tcp.maxConnectionDuration: a tunnel is closed at that age: DT; of two ages the lower one counts`, async (t) => {
   for (const [rule, own] of [
-    ['500ms', '1h'],
-    ['1h', '500ms'],
-    ['500ms', '0s'],
+    ['2s', '1h'],
+    ['1h', '2s'],
+    ['2s', '0s'],
   ] as const) {
     const harness = await tunnels(t, { maxConnectionDuration: rule }, { tunnels: { maxDuration: own } })
     const { near } = await opened(harness)

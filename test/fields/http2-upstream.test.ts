@@ -157,7 +157,7 @@ const pings = ({ frames }: FrameServer) =>
 
 test(`field ${HTTP}.http2KeepAlive.interval, ${HTTP}.http2KeepAlive.timeout: PINGs, and the end when none is answered`, async (t) => {
   await using origin = await startFrameOrigin()
-  const outside = await site(t, origin.port, 'HTTP2', { http2KeepAlive: { interval: '0.1s', timeout: '0.2s' } })
+  const outside = await site(t, origin.port, 'HTTP2', { http2KeepAlive: { interval: '0.1s', timeout: '2s' } })
   const session = await callers(outside, 1)
   const connection = await origin.connection(0)
   for (const index of [0, 1]) {

@@ -61,7 +61,7 @@ describe('draining', () => {
     const busy = await plainConnect(port)
     const idleClosed = once(idle, 'close')
     const silentClosed = once(silent, 'close')
-    const slow = request(busy, HOST, { path: '/delay/1' })
+    const slow = request(busy, HOST, { path: '/delay/4' })
     await running(harness, 1)
     const closing = harness.gateway.close()
     await assert.rejects(plainConnect(port), { code: 'ECONNREFUSED' })
@@ -92,7 +92,7 @@ describe('draining', () => {
     const session = http2.connect('https://unused', { createConnection: () => socket })
     session.on('error', () => {})
     const goaway = once(session, 'goaway') as Promise<[number, number, Buffer]>
-    const stream = session.request({ ':method': 'GET', ':authority': HOST, ':path': '/delay/1' })
+    const stream = session.request({ ':method': 'GET', ':authority': HOST, ':path': '/delay/4' })
     let body = ''
     stream.setEncoding('utf8').on('data', (part: string) => (body += part))
     const response = once(stream, 'response') as Promise<[http2.IncomingHttpHeaders]>
@@ -102,7 +102,7 @@ describe('draining', () => {
     const [headers] = await response
     await once(stream, 'close')
     assert.deepEqual([headers[':status'], stream.rstCode], [200, http2.constants.NGHTTP2_NO_ERROR])
-    assert.deepEqual(JSON.parse(body), { delay: 1 })
+    assert.deepEqual(JSON.parse(body), { delay: 4 })
     await closing
     assert.ok(session.closed || session.destroyed)
     const [line] = await harness.lines(1)

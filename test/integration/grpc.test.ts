@@ -226,7 +226,7 @@ test('a service that is gone: UNAVAILABLE, with the reason; one that resets in t
 })
 
 test('the route’s timeout ends a call that is not answered: DEADLINE or UNAVAILABLE as Envoy, nothing is left', async (t) => {
-  const { harness, origin, session } = await world(t, 'plain', { timeout: '0.1s', retries: { attempts: 0 } })
+  const { harness, origin, session } = await world(t, 'plain', { timeout: '1s', retries: { attempts: 0 } })
   const call = grpcCall(session, HOST, 'Never')
   call.send('x')
   call.stream.end()

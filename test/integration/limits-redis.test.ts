@@ -21,7 +21,7 @@ async function startRedis(t: TestContext): Promise<RedisServer> {
 
 /** A generous deadline: machines are slow at times, and what is tested here is not how fast they are. */
 async function worldOf(t: TestContext, redis: RedisServer, ...limits: readonly object[]): Promise<LimitWorld> {
-  return limitWorld(t, [rateLimit(limits)], { spec: { redis: { url: redis.url, timeout: '500ms' } } })
+  return limitWorld(t, [rateLimit(limits)], { spec: { redis: { url: redis.url, timeout: '1s' } } })
 }
 
 test('two gateways, one count: exactly as many as there are', { skip }, async (t) => {
@@ -100,7 +100,7 @@ test('two processes under load hold a global limit within the bound that is stat
     virtualService('site', [SITE], [{ route: to(SITE) }]),
     rateLimit([{ name: 'all', key: [], ...GLOBAL, ...hourly(300) }]),
   )
-  const spec = { redis: { url: redis.url, timeout: '500ms' }, meshConfig: { accessLogFile: '' } }
+  const spec = { redis: { url: redis.url, timeout: '1s' }, meshConfig: { accessLogFile: '' } }
   const { bootstrap } = await workspace(t, { 'all.yaml': resources }, spec)
   const gateways = await Promise.all([run(t, bootstrap), run(t, bootstrap)])
   const load = async (port: number): Promise<number> => {

@@ -30,6 +30,7 @@ async function world(t: TestContext, sitePort: number, mirrorPort: number, optio
   const { rule = {}, mirrorSpec = {}, siteSpec = {} } = options
   const mirror = { host: MIRROR, port: { number: 80 } }
   return started(t, {
+    spec: { drainDuration: '60s' },
     resources: {
       'all.yaml': documents(
         gateway(),
@@ -211,5 +212,5 @@ test('a copy that never ends does not hold the drain', async (t) => {
   const began = performance.now()
   await harness.stop(1)
   await copy.closed
-  assert.ok(performance.now() - began < 4500, 'the drain would last 5 s')
+  assert.ok(performance.now() - began < 30_000, 'the drain would last 60 s')
 })

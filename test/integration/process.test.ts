@@ -29,7 +29,7 @@ describe('sallyport run', () => {
     const socket = await plainConnect(gateway.port)
     assert.equal((await request(socket, HOST)).status, 200)
     const seen = origin.requests.length
-    const slow = request(socket, HOST, { path: '/delay/1' })
+    const slow = request(socket, HOST, { path: '/delay/5' })
     await eventually('the request is outside', () => origin.requests.length > seen)
     gateway.child.kill('SIGTERM')
     await gateway.said('SIGTERM: draining')
@@ -42,7 +42,7 @@ describe('sallyport run', () => {
       .trim()
       .split('\n')
       .map((line) => (JSON.parse(line) as { path: string }).path)
-    assert.deepEqual(paths, ['/', '/delay/1'])
+    assert.deepEqual(paths, ['/', '/delay/5'])
     assert.doesNotMatch(gateway.stderr(), /"level":"(error|critical)"/)
   })
 

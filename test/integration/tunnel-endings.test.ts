@@ -160,11 +160,11 @@ test('the caller resets: DC, and so is the outside', async (t) => {
 })
 
 test('idleTimeout: a silent tunnel is cut, a talking one is not', async (t) => {
-  const harness = await start(t, { tunnels: { idleTimeout: '600ms', maxDuration: '0s' } })
+  const harness = await start(t, { tunnels: { idleTimeout: '2s', maxDuration: '0s' } })
   const talking = closesWhole(await opened(harness, 'plaintext'))
-  const silent = closesWhole(await opened(harness, 'bytes in mTLS'))
   const talk = setInterval(() => talking.far.socket.write('.'), 100)
   t.after(() => clearInterval(talk))
+  const silent = closesWhole(await opened(harness, 'bytes in mTLS'))
   await silent.near.closed
   await silent.far.closed
   assert.deepEqual(await endOf(harness), ['-', 'tcp_session_idle_timeout', null, null])
@@ -175,7 +175,7 @@ test('idleTimeout: a silent tunnel is cut, a talking one is not', async (t) => {
 })
 
 test('maxDuration cuts a tunnel however busy it is: DT', async (t) => {
-  const harness = await start(t, { tunnels: { idleTimeout: '1h', maxDuration: '400ms' } })
+  const harness = await start(t, { tunnels: { idleTimeout: '1h', maxDuration: '2s' } })
   const { near, far } = closesWhole(await opened(harness, 'passthrough'))
   const talk = setInterval(() => far.socket.write('.'), 20)
   t.after(() => clearInterval(talk))

@@ -190,7 +190,7 @@ test('a connection that waited through a reload is judged by what is active when
 })
 
 test('a drain lets tunnels run on, and what is left at drainDuration is cut and logged', async (t) => {
-  const harness = await start(t, { drainDuration: '1s' })
+  const harness = await start(t, { drainDuration: '4s' })
   const open = await four(harness)
   for (const [socket] of open) socket.allowHalfOpen = false
   const [first, ...rest] = open

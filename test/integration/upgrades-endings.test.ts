@@ -168,7 +168,7 @@ test('one that is forbidden before the site has answered never opens', async (t)
 })
 
 async function drained(t: TestContext, carrier: 'mesh' | 'plain'): Promise<void> {
-  const site = await startSite(t, outside.port, { spec: { drainDuration: '700ms' } })
+  const site = await startSite(t, outside.port, { spec: { drainDuration: '3s' } })
   const first = await open(site, carrier)
   const left = await open(site, carrier)
   const closing = site.harness.gateway.close()
@@ -191,8 +191,8 @@ test('the same over plaintext', (t) => drained(t, 'plain'))
 
 test('tunnels.idleTimeout and tunnels.maxDuration hold for them', async (t) => {
   for (const [tunnels, expected] of [
-    [{ idleTimeout: '300ms' }, [101, 'SI', 'stream_idle_timeout', null]],
-    [{ maxDuration: '300ms' }, [101, 'DT', 'max_duration_timeout', null]],
+    [{ idleTimeout: '1500ms' }, [101, 'SI', 'stream_idle_timeout', null]],
+    [{ maxDuration: '1500ms' }, [101, 'DT', 'max_duration_timeout', null]],
   ] as const) {
     const site = await startSite(t, outside.port, { spec: { tunnels } })
     const { near, far } = await open(site, 'mesh')

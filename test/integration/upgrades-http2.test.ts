@@ -296,7 +296,7 @@ test('cuts are resets: by the caller, by the site, by the end of the connection'
 })
 
 test('reload and drain: forbidden streams are reset and no others, the drain waits, then cuts', async (t) => {
-  const site = await startSite(t, outside.port, { spec: { drainDuration: '700ms' } })
+  const site = await startSite(t, outside.port, { spec: { drainDuration: '3s' } })
   const over = await session(t, site)
   const doomed = await open(over)
   const deny = (paths: readonly string[]) =>

@@ -185,7 +185,7 @@ test('judged in the usual order: policy, registry, route, the route’s own answ
         service('routeless.example', { match: [{ uri: { exact: '/other' } }], route: to('routeless.example') }),
         service('moved.example', { redirect: { authority: 'other.example' } }),
         service('broken.example', { fault: abort, route: to('broken.example') }),
-        service('silent.example', { timeout: '0.2s', route: to('silent.example') }),
+        service('silent.example', { timeout: '1.5s', route: to('silent.example') }),
         service('gone.example', { route: to('gone.example') }),
       ),
     },
