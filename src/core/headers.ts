@@ -92,6 +92,13 @@ export function connectionNominations(headers: HeaderList): ReadonlySet<string> 
 }
 const NONE: ReadonlySet<string> = new Set()
 
+/** RFC 9110 §7.6.1: `Connection` is a list of options. */
+export function lists(value: string, option: string): boolean {
+  // What nearly everybody says.
+  if (value === 'keep-alive') return false
+  return value.split(',').some((each) => each.trim().toLowerCase() === option)
+}
+
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 
 /** A field name as RFC 9110 §5.6.2 allows it, in lower case. */

@@ -1,6 +1,7 @@
 /** Requests that ask for another protocol leave the wire's connection with their socket: nothing behind them is HTTP/1.1. */
 import type { Socket } from 'node:net'
 import type { HeaderList } from '../../core/attributes.ts'
+import { lists } from '../../core/headers.ts'
 import type { RequestHead } from '../../core/http1/request-head.ts'
 import type { Http1Handlers } from '../http1.ts'
 import type { Http1Request } from '../http1-request.ts'
@@ -15,13 +16,6 @@ export function asksToUpgrade(fields: HeaderList): boolean {
     else if (fields[i] === 'connection') named ||= lists(fields[i + 1] as string, 'upgrade')
   }
   return upgrade && named
-}
-
-/** RFC 9110 §7.6.1: `Connection` is a list of options. */
-export function lists(value: string, option: string): boolean {
-  // What nearly everybody says.
-  if (value === 'keep-alive') return false
-  return value.split(',').some((each) => each.trim().toLowerCase() === option)
 }
 
 /** `early`: what came behind the head. The socket is paused, has an error listener, and is read by nobody. */

@@ -4,10 +4,10 @@
  */
 import type { Writable } from 'node:stream'
 import type { HeaderList } from '../../core/attributes.ts'
+import { lists } from '../../core/headers.ts'
 import type { RequestHead } from '../../core/http1/request-head.ts'
 import type { BodyFlow, BodySink } from '../../forward/forwarder.ts'
 import type { Downstream } from '../downstream.ts'
-import { lists } from './handover.ts'
 import { type BodySource, RequestBody } from './request-body.ts'
 import { type AnswerFraming, responseHead } from './response-head.ts'
 import { type AnswerSink, ResponseStream } from './response-stream.ts'
