@@ -52,7 +52,7 @@ async function running(harness: Harness, count: number): Promise<void> {
 
 describe('draining', () => {
   it('finishes a request under way with connection: close, lets idle connections go, takes nothing new', async (t) => {
-    const harness = await started(t, options())
+    const harness = await started(t, options({ drainDuration: '60s' }))
     const port = harness.gateway.port(80)
     const health = harness.gateway.control?.health.port ?? 0
     const idle = await plainConnect(port)
@@ -86,7 +86,7 @@ describe('draining', () => {
   })
 
   it('tells an HTTP/2 caller with GOAWAY and finishes its streams', async (t) => {
-    const harness = await started(t, options())
+    const harness = await started(t, options({ drainDuration: '60s' }))
     const svid = await harness.pki.svid('mytest/sleep')
     const socket = await meshConnect({ port: harness.gateway.port(443), svid, ca: harness.pki.root, alpn: ['h2'] })
     const session = http2.connect('https://unused', { createConnection: () => socket })

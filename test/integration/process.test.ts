@@ -21,7 +21,7 @@ const base = () =>
 
 describe('sallyport run', () => {
   it('serves, drains on SIGTERM and exits 0; every request has its line on stdout', async (t) => {
-    const { bootstrap } = await workspace(t, { 'base.yaml': base() })
+    const { bootstrap } = await workspace(t, { 'base.yaml': base() }, { drainDuration: '60s' })
     const gateway = await run(t, bootstrap)
     let stdout = ''
     gateway.child.stdout.setEncoding('utf8').on('data', (part: string) => (stdout += part))
