@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { eventually } from '../../src/testing/eventually.ts'
 import { balancedSite, count, startMember } from './balanced-site.ts'
 
-const WINDOW_MS = 4_000
+const WINDOW_MS = 10_000
 const ROUNDS = 40
 
 test('field DestinationRule.trafficPolicy.loadBalancer.warmup.duration, DestinationRule.trafficPolicy.loadBalancer.warmup.minimumPercent, DestinationRule.trafficPolicy.loadBalancer.warmup.aggression, DestinationRule.trafficPolicy.loadBalancer.warmupDurationSecs: a new endpoint starts small and grows', async (t) => {
