@@ -8,6 +8,7 @@ import { type RecordedConnection, startRawOrigin } from '../../src/testing/origi
 import { handshake, KEY } from '../../src/testing/websocket.ts'
 import { test } from './engines.ts'
 import { authorizationPolicy, documents, serviceEntry, to, virtualService } from './manifests.ts'
+import { freePort } from './operator.ts'
 import { HOST, type Site, startSite } from './site.ts'
 
 const RESET = 'upstream connect error or disconnect/reset before headers. reset reason: '
@@ -165,8 +166,6 @@ for (const [ending, end] of Object.entries(ENDS)) {
 test('judged in the usual order: policy, registry, route, the route’s own answers, faults; nobody listening', async (t) => {
   const origin = await startRawOrigin()
   t.after(() => origin.close())
-  const gone = await startRawOrigin()
-  await gone.close()
   const entry = (host: string, port = origin.port) => serviceEntry(host.replaceAll('.', '-'), host, port)
   const service = (host: string, ...rules: readonly object[]) =>
     virtualService(host.replaceAll('.', '-'), [host], rules)
@@ -179,7 +178,7 @@ test('judged in the usual order: policy, registry, route, the route’s own answ
         entry('moved.example'),
         entry('broken.example'),
         entry('silent.example'),
-        entry('gone.example', gone.port),
+        entry('gone.example', await freePort()),
         authorizationPolicy('deny', 'DENY', [{ to: [{ operation: { hosts: ['denied.example'] } }] }]),
         service('denied.example', { route: to('denied.example') }),
         service('routeless.example', { match: [{ uri: { exact: '/other' } }], route: to('routeless.example') }),
