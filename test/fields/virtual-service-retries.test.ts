@@ -104,7 +104,7 @@ test('field VirtualService.http[].retries.retryOn: names and codes say what is t
 
 test('field VirtualService.http[].retries.perTryTimeout: a try that says nothing is given up; the last one is 504', async (t) => {
   await using failing = await failingOrigin(1, () => undefined)
-  const retries = { attempts: 1, perTryTimeout: '500ms', retryOn: '5xx', backoff: '1ms' }
+  const retries = { attempts: 1, perTryTimeout: '2s', retryOn: '5xx', backoff: '1ms' }
   const site = await retrySite(t, { endpoints: [{ port: failing.origin.port }], retries })
   assert.deepEqual([(await site.get()).status, failing.seen()], [200, 2])
   assert.equal(await site.stat('upstream_rq_per_try_timeout'), 1)

@@ -111,7 +111,7 @@ test('a block ends by itself, and one that names a host covers that host', async
   await block(harness, { from: 'ns/other', for: '1h', reason: 'x' })
   const socket = await site.mesh()
   assert.equal((await request(socket, HOST)).status, 200)
-  await block(harness, { from: 'ns/mytest', to: '*.org', for: '1s', reason: 'x' })
+  await block(harness, { from: 'ns/mytest', to: '*.org', for: '5s', reason: 'x' })
   assert.equal((await request(socket, HOST)).status, 403)
   await eventually('it is over', async () => (await request(socket, HOST)).status === 200)
   await eventually('and forgotten', async () => (await sample(harness, 'sallyport_blocks_active')) === 2)

@@ -61,7 +61,7 @@ test('a caller who leaves during a delay leaves nothing behind: no timer, no ups
 })
 
 test('what policy forbids when the delay is over does not go out, although it was allowed when it came', async (t) => {
-  const { harness, origin, port } = await world(t, [delayed('1500ms')])
+  const { harness, origin, port } = await world(t, [delayed('6s')])
   const socket = await plainConnect(port)
   const answer = request(socket, HOST)
   await active(harness)

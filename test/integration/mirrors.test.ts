@@ -102,7 +102,7 @@ for (const [name, behaviour] of Object.entries(BAD)) {
       t.after(() => mirror.close())
       mirrorPort = mirror.port
     }
-    const harness = await world(t, origin.port, mirrorPort, { rule: { timeout: '2s' } })
+    const harness = await world(t, origin.port, mirrorPort, { rule: { timeout: '6s' } })
     const socket = await plainConnect(harness.gateway.port(80))
     assert.equal((await request(socket, HOST, { path: '/status/201' })).status, 201)
     const upload = await request(socket, HOST, { method: 'POST', path: '/upload', body: BIG })
