@@ -111,6 +111,8 @@ const CASES: readonly (readonly [name: string, text: string, expected: Read])[] 
   ['a bare CR', 'HTTP/1.1 200 OK\rx: y', { kind: 'fault' }],
   ['a head of its limit and one more', `HTTP/1.1 200 OK\r\nx: ${'y'.repeat(MAX - 23)}\r\n\r\n`, { kind: 'fault' }],
   ['a head without end', `HTTP/1.1 200 OK\r\nx: ${'y'.repeat(MAX)}`, { kind: 'fault' }],
+  ['interim, of HTTP/1.0', 'HTTP/1.0 102 x\r\n\r\nHTTP/1.1 204 x\r\n\r\n', { kind: 'fault' }],
+  ['interim, and closes', 'HTTP/1.1 103 x\r\nconnection: a, Close\r\n\r\nHTTP/1.1 204 x\r\n\r\n', { kind: 'fault' }],
   ['too many interim answers', 'HTTP/1.1 100 x\r\n\r\n'.repeat(33), { kind: 'fault' }],
 ]
 

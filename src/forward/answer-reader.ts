@@ -5,6 +5,7 @@
 import { type Duplex, Readable } from 'node:stream'
 import { CR, hasBareLineEnd, headEnd } from '../core/http1/bytes.ts'
 import { createChunkReader } from '../core/http1/chunked.ts'
+import { interimFault, MAX_INTERIM } from '../core/http1/interim.ts'
 import { type ResponseFraming, type ResponseHead, readResponseHead } from '../core/http1/response-head.ts'
 
 export type AnswerEvents = {
@@ -16,8 +17,6 @@ export type AnswerEvents = {
   readonly onFault: (why: string) => void
 }
 
-/** Interim responses before the final one; a flood of them is no way to hold a connection (threats 7). */
-const MAX_INTERIM = 32
 const FIRST_SIZE = 4096
 const NOTHING = Buffer.alloc(0)
 
@@ -85,6 +84,8 @@ class AnswerReader {
       const head = readResponseHead(this.#buffer, 0, end)
       if (typeof head === 'string') return this.#fault(head)
       if (head.status === 101 || head.status >= 200) return this.#end(head, end)
+      const fault = interimFault(head)
+      if (fault !== null) return this.#fault(fault)
       this.#interim++
       if (this.#interim > MAX_INTERIM) return this.#fault('too_many_interim_responses')
       this.#buffer.copyWithin(0, end, this.#length)

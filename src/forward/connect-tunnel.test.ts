@@ -99,6 +99,8 @@ const REFUSED: readonly (readonly [answer: string, why: string])[] = [
   ['HTTP/1.1 302 Found\r\nlocation: http://a.example/\r\n\r\n', '302'],
   ['HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n', '101'],
   [`${'HTTP/1.1 100 Continue\r\n\r\n'.repeat(9)}HTTP/1.1 200 OK\r\n\r\n`, '100'],
+  ['HTTP/1.0 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\n\r\n', 'interim_response_of_http_1_0'],
+  ['HTTP/1.1 103 X\r\nConnection: close\r\n\r\nHTTP/1.1 200 OK\r\n\r\n', 'interim_response_closes'],
   ['HTTP/1.1 2000 OK\r\n\r\n', 'INVALID_STATUS'],
   ['HTTP/2 200\r\n\r\n', 'INVALID_VERSION'],
   ['SSH-2.0-OpenSSH_9.6\r\n\r\n', 'INVALID_VERSION'],

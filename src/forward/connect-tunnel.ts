@@ -7,6 +7,7 @@ import { isIPv6, type Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import { hasBareLineEnd, headEnd } from '../core/http1/bytes.ts'
 import { createChunkReader } from '../core/http1/chunked.ts'
+import { interimFault } from '../core/http1/interim.ts'
 import { type ResponseFraming, readResponseHead } from '../core/http1/response-head.ts'
 import type { ClusterModel } from '../model/cluster.ts'
 
@@ -49,7 +50,11 @@ export function openTunnel(socket: Socket, target: TunnelTarget, events: TunnelE
       if (typeof head === 'string') return refused(head)
       read = read.subarray(end)
       const { status, framing } = head
-      if (status < 200 && status !== 101 && ++interim <= MAX_INTERIM) continue
+      if (status < 200 && status !== 101) {
+        const fault = interimFault(head)
+        if (fault !== null) return refused(fault)
+        if (++interim <= MAX_INTERIM) continue
+      }
       if (status < 200 || status > 299) return refused(String(status))
       done()
       if (target.method === 'CONNECT') {

@@ -11,6 +11,7 @@ import ProxyServer from 'http-proxy'
 import common from 'http-proxy/lib/http-proxy/common.js'
 import { headerValue } from '../core/attributes.ts'
 import { fieldsAreCarriable } from '../core/headers.ts'
+import { MAX_INTERIM } from '../core/http1/interim.ts'
 import { type Carrier, type CarryEvents, declaredLength, HTTP1_LINES } from './carrier.ts'
 import type { ResponseLimits } from './cluster.ts'
 import { Delivery } from './delivery.ts'
@@ -30,8 +31,6 @@ import {
 // It merges slashes and splits at `?`; the target must go out byte for byte (models.md finding 2).
 common.urlJoin = (...parts) => parts.at(-1) ?? ''
 
-/** Interim responses before the final one; a flood of them is no way to hold a connection (threats 7). */
-const MAX_INTERIM = 32
 /** Satisfies http-proxy, which otherwise copies the upstream's response to its second argument. */
 const SINK = { headersSent: true, finished: true }
 const LIVE = { destroyed: false }

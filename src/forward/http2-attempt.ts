@@ -6,6 +6,7 @@ import { type ClientHttp2Stream, constants, type IncomingHttpHeaders, type Incom
 import type { Readable } from 'node:stream'
 import { type HeaderList, headerValue } from '../core/attributes.ts'
 import { fieldsAreCarriable, fieldsByName, isHopByHop } from '../core/headers.ts'
+import { MAX_INTERIM } from '../core/http1/interim.ts'
 import { type CarryEvents, declaredLength } from './carrier.ts'
 import type { ResponseLimits } from './cluster.ts'
 import { type OutgoingRequest, UpstreamBroke, type UpstreamFailure } from './forwarder.ts'
@@ -22,8 +23,6 @@ import {
   uncarriable,
 } from './transport-failure.ts'
 
-/** Interim responses before the final one, as with HTTP/1.1. */
-const MAX_INTERIM = 32
 const { NGHTTP2_CANCEL, NGHTTP2_PROTOCOL_ERROR, NGHTTP2_REFUSED_STREAM } = constants
 
 export class Http2Attempt {

@@ -217,8 +217,7 @@ export class Exchange implements DownstreamEvents, Carried {
   #answer(status: number, headers: HeaderList, body: string | Buffer, close: boolean): void {
     const { downstream, environment, record } = this
     this.#stopDelay()
-    const headOnly = record.grpcStatus !== null && downstream.protocol !== 'HTTP/2'
-    const [fields, content] = contentOf(status, headers, body, headOnly)
+    const [fields, content] = contentOf(status, headers, body, downstream.protocol === 'HTTP/2')
     record.responseCode = status
     record.responseHeaders = fields
     record.responseDurationMs = Math.round(performance.now() - this.startedAt)

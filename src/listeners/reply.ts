@@ -1,5 +1,5 @@
 /** A refusal becomes an answer: status, fields and body of contract §5; gRPC callers get a gRPC status (behaviour §10.2). */
-import type { HeaderList } from '../core/attributes.ts'
+import { type HeaderList, headerValue } from '../core/attributes.ts'
 import { REFUSALS, type Refusal, type RefusalRow } from '../core/refusal.ts'
 import type { ExchangeRecord } from '../observe/record.ts'
 import { replaceFields } from '../runtime/outgoing.ts'
@@ -107,16 +107,21 @@ export function cutShort(
 
 /**
  * Fields and body of an answer of our own. A route may answer with any status; of some a body, or word of one, would be read
- * as the next answer. `headOnly`: gRPC's over HTTP/1, where that has to be said (as Envoy's codec does).
+ * as the next answer. Over HTTP/1 all others say how long they are (RFC 9112 §6.3; a gRPC refusal, too, as by Envoy's codec):
+ * what says nothing would last until the connection's end, and a cut one look like a whole one.
  */
 export function contentOf(
   status: number,
   fields: HeaderList,
   body: string | Buffer,
-  headOnly: boolean,
+  overHttp2: boolean,
 ): readonly [string[], string | Buffer] {
-  if (status === 204 || status === 205 || status === 304) return [withoutContent(fields), '']
-  return headOnly ? [[...fields, 'content-length', '0'], ''] : [[...fields], body]
+  const bare = status === 204 || status === 205 || status === 304
+  const content = bare ? '' : body
+  const all = bare ? withoutContent(fields) : [...fields]
+  const saysLength = overHttp2 || status === 204 || status === 304 || headerValue(all, 'content-length') !== null
+  if (!saysLength) all.push('content-length', String(Buffer.byteLength(content)))
+  return [all, content]
 }
 
 /** For a status that has no body (RFC 9110 §6.4.1). */

@@ -6,7 +6,6 @@
 import type { Socket } from 'node:net'
 import { type Duplex, Writable } from 'node:stream'
 import { TLSSocket } from 'node:tls'
-import { headerValue } from '../core/attributes.ts'
 import { CHANGE_FIELDS } from '../core/upgrade.ts'
 import type { Downstream, DownstreamEvents } from './downstream.ts'
 import type { Http1Request } from './http1-request.ts'
@@ -71,10 +70,7 @@ export class UpgradeDownstream implements Downstream {
   sendContinue(): void {}
 
   reply(status: number, headers: string[], body: string | Buffer): void {
-    // What says nothing of its length would last until the connection's end, and a cut one look like a whole one.
-    const framed = status === 204 || status === 304 || headerValue(headers, 'content-length') !== null
-    const fields = framed ? headers : [...headers, 'content-length', String(Buffer.byteLength(body))]
-    this.#answer(status, fields, this.method === 'HEAD' ? '' : body)
+    this.#answer(status, headers, this.method === 'HEAD' ? '' : body)
     this.#end()
   }
 

@@ -101,6 +101,8 @@ const NO_ANSWERS: Readonly<Record<string, string>> = {
   'a head without end': `HTTP/1.1 101 x\r\n${CHANGES}x: ${'y'.repeat(70_000)}`,
   'too many fields': `HTTP/1.1 101 x\r\n${CHANGES}${'x: y\r\n'.repeat(200)}\r\n`,
   'a flood of interim answers': 'HTTP/1.1 100 Continue\r\n\r\n'.repeat(40),
+  'an interim answer of HTTP/1.0': `HTTP/1.0 102 x\r\n\r\nHTTP/1.1 101 x\r\n${CHANGES}\r\n`,
+  'an interim answer that closes': `HTTP/1.1 103 x\r\nconnection: close\r\n\r\nHTTP/1.1 101 x\r\n${CHANGES}\r\n`,
   'two lengths': 'HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello!',
   'a length and chunks': 'HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n',
   'no length at all': 'HTTP/1.1 200 OK\r\ncontent-length: -5\r\n\r\nhello',

@@ -1,10 +1,8 @@
 /** Finds the final response head in what arrives: usually whole in one piece, and then read where it stands. */
-import { lists } from '../../core/headers.ts'
 import { CR, hasBareLineEnd, headEnd } from '../../core/http1/bytes.ts'
+import { interimFault, MAX_INTERIM } from '../../core/http1/interim.ts'
 import { type ResponseHead, readResponseHead } from '../../core/http1/response-head.ts'
 
-/** Interim responses before the final one; a flood of them is no way to hold a connection (threats 7). */
-const MAX_INTERIM = 32
 /** `HTTP/1.`: what does not begin so never becomes an answer, however long one waits. */
 const BEGINNING = Uint8Array.of(72, 84, 84, 80, 47, 49, 46)
 
@@ -48,10 +46,8 @@ export class HeadReader {
         return head
       }
       if (head.status === 101) return 'unexpected_101'
-      // HTTP/1.0 knows of none (RFC 9110 §15.2); for Node it ends the connection, for others it is the answer.
-      if (head.minorVersion === 0) return 'interim_response_of_http_1_0'
-      // For Node's parser nothing can come behind it, for others the answer does (RFC 9112 §9.6 has it end with that).
-      if (closes(head)) return 'interim_response_closes'
+      const fault = interimFault(head)
+      if (fault !== null) return fault
       if (++this.#interim > MAX_INTERIM) return 'too_many_interim_responses'
       at = behind
       scanned = 0
@@ -84,8 +80,4 @@ export class HeadReader {
     bytes.copy(this.#held as Buffer, this.#length, start, end)
     this.#length = needed
   }
-}
-
-function closes({ fields }: ResponseHead): boolean {
-  return fields.some((name, i) => i % 2 === 0 && name === 'connection' && lists(fields[i + 1] as string, 'close'))
 }
