@@ -24,24 +24,33 @@ async function siteOf(t: TestContext) {
 
 const statuses = (text: string) => [...text.matchAll(/^HTTP\/1\.1 (\d+) /gm)].map(([, status]) => status)
 
-test('what comes behind a request answered early is no request any more', { timeout: 30_000 }, async (t) => {
-  const site = await siteOf(t)
-  const port = site.harness.gateway.port(80)
-  const socket = connect({ host: '127.0.0.1', port, allowHalfOpen: true })
-  socket.on('error', () => {})
-  let text = ''
-  socket.setEncoding('latin1').on('data', (chunk: string) => (text += chunk))
-  await once(socket, 'connect')
-  socket.write(refused)
-  await once(socket, 'end')
-  socket.end(`${BODY}${behind}`)
-  if (!socket.closed) await once(socket, 'close')
-  assert.deepEqual(statuses(text), ['502'])
-  await site.quiet()
-  const codes = (await site.harness.lines(1)).map((line) => line['response_code'])
-  assert.deepEqual(codes, [502])
-  await site.harness.stop(1)
-})
+const BEHIND = {
+  'a request': behind,
+  'an upgrade': `GET / HTTP/1.1\r\nHost: ${HOST}\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n`,
+  'a CONNECT': `CONNECT ${HOST}:443 HTTP/1.1\r\nHost: ${HOST}:443\r\n\r\n`,
+  'no request': 'x y z\r\n\r\n',
+}
+
+for (const [what, bytes] of Object.entries(BEHIND))
+  test(`what comes behind a request answered early is no request any more: ${what}`, { timeout: 30_000 }, async (t) => {
+    const site = await siteOf(t)
+    const port = site.harness.gateway.port(80)
+    const socket = connect({ host: '127.0.0.1', port, allowHalfOpen: true })
+    socket.on('error', () => {})
+    let text = ''
+    socket.setEncoding('latin1').on('data', (chunk: string) => (text += chunk))
+    await once(socket, 'connect')
+    const closed = new Promise((resolve) => socket.once('close', resolve))
+    socket.write(refused)
+    await once(socket, 'end')
+    socket.end(`${BODY}${bytes}`)
+    await closed
+    assert.deepEqual(statuses(text), ['502'])
+    await site.quiet()
+    const codes = (await site.harness.lines(1)).map((line) => line['response_code'])
+    assert.deepEqual(codes, [502])
+    await site.harness.stop(1)
+  })
 
 test('a refused request whose body came with it leaves the connection open', { timeout: 30_000 }, async (t) => {
   const site = await siteOf(t)

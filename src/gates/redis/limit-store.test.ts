@@ -132,8 +132,10 @@ test('a bucket fills again at its rate, never beyond: burst + rate × t in any t
     passed += allowed(await Promise.all(all.map(async (store) => store.take(fast, 'k', 1))))
     await delay(1)
   }
-  // That it comes to an end shows that it does fill.
-  const most = 20 + (100 * (performance.now() - since)) / 1000 + 1
+  const took = performance.now() - since
+  // A second, and what a busy machine loses: the bucket was full meanwhile.
+  assert.ok(took < 15_000, `${took} ms: it does fill, at its rate`)
+  const most = 20 + (100 * took) / 1000 + 1
   assert.ok(passed <= most, `${passed} > ${most}`)
 })
 
